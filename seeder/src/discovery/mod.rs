@@ -1,0 +1,1 @@
+//! Finding peers: trackers now; PEX, LSD and the DHT later.

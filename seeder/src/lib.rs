@@ -1,0 +1,12 @@
+//! A full peer: makes torrents, seeds them, downloads them. Rules stand in `torrent`, everything that waits elsewhere.
+
+pub mod cli;
+pub mod clock;
+pub mod discovery;
+pub mod disk;
+pub mod driver;
+pub mod engine;
+pub mod library;
+pub mod metrics;
+pub mod net;
+pub mod torrent;

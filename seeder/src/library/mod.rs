@@ -1,0 +1,1 @@
+//! From folders to torrents: walking, leaving junk out, hashing on all cores, verifying.

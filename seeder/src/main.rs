@@ -1,0 +1,3 @@
+//! The `seeder` command: glue, no rules.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sockets: the listener, the dialer, and the pipe between one socket and whole messages.

@@ -1,0 +1,1 @@
+//! One torrent as state machines: session, choker, picker, announcer, token bucket. Pure.

@@ -1,0 +1,1 @@
+//! Merkle trees over 16 KiB blocks (BEP 52).

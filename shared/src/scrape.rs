@@ -1,0 +1,1 @@
+//! Scrape requests and replies over HTTP (BEP 48, BEP 21), both directions.

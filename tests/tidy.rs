@@ -1,0 +1,1 @@
+//! Borders and habits, kept by a test.

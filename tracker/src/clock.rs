@@ -1,0 +1,1 @@
+//! Time, the only place where the tracker asks for it.

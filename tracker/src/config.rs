@@ -1,0 +1,1 @@
+//! Settings: what was typed, what a file says, what it means.

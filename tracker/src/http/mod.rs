@@ -1,0 +1,1 @@
+//! HTTP: the accept loop, the fast lane, axum behind it, the announce and scrape handlers.

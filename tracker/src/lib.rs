@@ -1,0 +1,10 @@
+//! An announce and scrape tracker: who else is here? Rules stand in `swarm` and `members`, sockets in `http` and `udp`.
+
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod members;
+pub mod metrics;
+pub mod server;
+pub mod swarm;
+pub mod sweeper;

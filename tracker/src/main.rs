@@ -1,0 +1,3 @@
+//! The `tracker` command: glue, no rules.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The whole tracker as one value: started, asked for its addresses, stopped. `main` and `seeder share` use it.

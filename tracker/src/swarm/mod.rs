@@ -1,0 +1,1 @@
+//! Swarms: who is in them, who goes into a reply. Pure.

@@ -1,0 +1,1 @@
+//! Walks the swarms shard by shard and forgets silent peers.
