@@ -1,3 +1,7 @@
 //! The `seeder` command: glue, no rules.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    seeder::cli::main()
+}

@@ -23,7 +23,11 @@ impl Bitfield {
     /// No piece at all.
     pub fn none(geometry: &Geometry) -> Self {
         let piece_count = geometry.piece_count();
-        Self { bytes: vec![0; piece_count.div_ceil(8) as usize], piece_count, ones: 0 }
+        Self {
+            bytes: vec![0; piece_count.div_ceil(8) as usize],
+            piece_count,
+            ones: 0,
+        }
     }
 
     /// Every piece.
@@ -39,14 +43,21 @@ impl Bitfield {
     pub fn from_bytes(geometry: &Geometry, bytes: &[u8]) -> Result<Self, BitfieldError> {
         let expected = geometry.piece_count().div_ceil(8) as usize;
         if bytes.len() != expected {
-            return Err(BitfieldError::Length { actual: bytes.len(), expected });
+            return Err(BitfieldError::Length {
+                actual: bytes.len(),
+                expected,
+            });
         }
         let used = geometry.piece_count() % 8;
         if used != 0 && bytes.last().is_some_and(|last| last << used != 0) {
             return Err(BitfieldError::SpareBits);
         }
         let ones = bytes.iter().map(|byte| byte.count_ones()).sum();
-        Ok(Self { bytes: bytes.to_vec(), piece_count: geometry.piece_count(), ones })
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            piece_count: geometry.piece_count(),
+            ones,
+        })
     }
 
     /// The payload of a `bitfield` message.
@@ -56,7 +67,9 @@ impl Bitfield {
 
     /// Is this piece there?
     pub fn has(&self, piece: PieceIndex) -> bool {
-        self.bytes.get(piece.as_usize() / 8).is_some_and(|byte| byte & mask(piece) != 0)
+        self.bytes
+            .get(piece.as_usize() / 8)
+            .is_some_and(|byte| byte & mask(piece) != 0)
     }
 
     /// Adds a piece; says whether it was missing.
@@ -124,9 +137,15 @@ mod tests {
         let geometry = ten();
         assert_eq!(
             Bitfield::from_bytes(&geometry, &[0xff]),
-            Err(BitfieldError::Length { actual: 1, expected: 2 })
+            Err(BitfieldError::Length {
+                actual: 1,
+                expected: 2
+            })
         );
-        assert_eq!(Bitfield::from_bytes(&geometry, &[0xff, 0xe0]), Err(BitfieldError::SpareBits));
+        assert_eq!(
+            Bitfield::from_bytes(&geometry, &[0xff, 0xe0]),
+            Err(BitfieldError::SpareBits)
+        );
         let full = Bitfield::from_bytes(&geometry, &[0xff, 0xc0]).unwrap();
         assert!(full.is_complete());
         assert_eq!(full, Bitfield::all(&geometry));

@@ -95,7 +95,9 @@ impl Geometry {
         for length in file_lengths {
             count = count.saturating_add(length.div_ceil(piece_length));
             total = total.saturating_add(length);
-            let number = u32::try_from(count).ok().filter(|count| *count <= PIECE_COUNT_MAX);
+            let number = u32::try_from(count)
+                .ok()
+                .filter(|count| *count <= PIECE_COUNT_MAX);
             let number = number.ok_or(GeometryError::TooManyPieces(count))?;
             if let Ok(rest @ 1..) = u32::try_from(length % piece_length) {
                 short.insert(number.saturating_sub(1), rest);
@@ -105,7 +107,12 @@ impl Geometry {
         if piece_count == 0 {
             return Err(GeometryError::Empty);
         }
-        Ok(Self { piece_length: cut, piece_count, total_length: total, short })
+        Ok(Self {
+            piece_length: cut,
+            piece_count,
+            total_length: total,
+            short,
+        })
     }
 
     /// Bytes of a full piece.
@@ -151,8 +158,15 @@ impl Geometry {
     /// Block `number` of this piece.
     pub fn block(&self, piece: PieceIndex, number: u32) -> Option<Block> {
         let begin = number.checked_mul(BLOCK_LENGTH)?;
-        let rest = self.length_of(piece).checked_sub(begin).filter(|rest| *rest > 0)?;
-        Some(Block { piece, begin, length: rest.min(BLOCK_LENGTH) })
+        let rest = self
+            .length_of(piece)
+            .checked_sub(begin)
+            .filter(|rest| *rest > 0)?;
+        Some(Block {
+            piece,
+            begin,
+            length: rest.min(BLOCK_LENGTH),
+        })
     }
 
     /// Every block of this piece in order.
@@ -184,7 +198,10 @@ mod tests {
         let geometry = Geometry::v1(32_768, 70_000).unwrap();
         let last = geometry.piece(2).unwrap();
         assert_eq!((geometry.piece_count(), geometry.length_of(last)), (3, 4_464));
-        assert_eq!(geometry.blocks(last).map(Block::length).collect::<Vec<_>>(), [4_464]);
+        assert_eq!(
+            geometry.blocks(last).map(Block::length).collect::<Vec<_>>(),
+            [4_464]
+        );
         assert_eq!(geometry.block_count(geometry.piece(0).unwrap()), 2);
     }
 
@@ -213,7 +230,10 @@ mod tests {
     fn impossible_torrents_are_refused() {
         assert_eq!(Geometry::v1(0, 5), Err(GeometryError::PieceLength(0)));
         assert_eq!(Geometry::v1(16_384, 0), Err(GeometryError::Empty));
-        assert_eq!(Geometry::v1(1, u64::MAX), Err(GeometryError::TooManyPieces(u64::MAX)));
+        assert_eq!(
+            Geometry::v1(1, u64::MAX),
+            Err(GeometryError::TooManyPieces(u64::MAX))
+        );
         assert_eq!(Geometry::v1(1 << 29, 5), Err(GeometryError::PieceLength(1 << 29)));
     }
 }

@@ -103,6 +103,9 @@ mod tests {
     #[test]
     fn a_v2_hash_is_cut_to_its_first_twenty_bytes() {
         let long = InfoHashV2(std::array::from_fn(|i| u8::try_from(i).unwrap()));
-        assert_eq!(long.truncated().0, std::array::from_fn(|i| u8::try_from(i).unwrap()));
+        assert_eq!(
+            long.truncated().0,
+            std::array::from_fn(|i| u8::try_from(i).unwrap())
+        );
     }
 }

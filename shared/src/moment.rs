@@ -55,6 +55,9 @@ mod tests {
         let (early, late) = (Moment::from_secs(1), Moment::from_secs(3));
         assert_eq!(late.since(early), Duration::from_secs(2));
         assert_eq!(early.since(late), Duration::ZERO);
-        assert_eq!(Moment::from_millis(u64::MAX) + Duration::from_secs(9), Moment::from_millis(u64::MAX));
+        assert_eq!(
+            Moment::from_millis(u64::MAX) + Duration::from_secs(9),
+            Moment::from_millis(u64::MAX)
+        );
     }
 }

@@ -1,1 +1,175 @@
 //! The commands: what was typed, and what each one does with the engine and the library.
+//!
+//! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print`],
+//! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+pub mod completions;
+pub mod flags;
+pub mod man;
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use tracing_subscriber::EnvFilter;
+
+/// A full BitTorrent peer for the people you know: makes torrents, seeds them, downloads them.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "seeder",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as `seeder::net=debug`
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "SEEDER__LOG",
+        default_value = "warn"
+    )]
+    log: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Print the manual page
+    Man(man::Args),
+}
+
+/// How a command ended, if not well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What was typed cannot be meant: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for was not done: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever read our results has gone away, as `head` does. Nobody is left to complain to.
+    #[error("standard output was closed")]
+    Closed,
+}
+
+impl Failure {
+    /// Exit code 1, with the error's own words.
+    pub fn failed(why: impl Display) -> Self {
+        Self::Failed(why.to_string())
+    }
+
+    /// Exit code 2, with the error's own words.
+    pub fn usage(why: impl Display) -> Self {
+        Self::Usage(why.to_string())
+    }
+}
+
+/// Writes one line of results to standard output.
+pub fn print(line: impl Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+        Err(error) => Err(Failure::Failed(format!("standard output: {error}"))),
+    }
+}
+
+/// Writes one line for the person at the terminal to standard error; where that is closed, nobody is told.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// The whole program: reads what was typed, does it, says how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version arrive here too, with code 0. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let ended = start_log(&cli.log).and_then(|()| {
+        warn_of_unread_variables();
+        run(cli.command)
+    });
+    match ended {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(format_args!("error: {failure}"));
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}
+
+fn start_log(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::Usage(format!(
+            "--log {filter}: {error}; say error, warn, info, debug, trace or target=level"
+        ))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .init();
+    Ok(())
+}
+
+/// A misspelt variable must not become a default in silence.
+fn warn_of_unread_variables() {
+    let known = known_variables(&Cli::command());
+    for (name, _) in std::env::vars_os() {
+        if let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with("SEEDER__") && !known.contains(*name))
+        {
+            tell(format_args!(
+                "warning: nothing reads the environment variable {name}"
+            ));
+        }
+    }
+}
+
+fn known_variables(command: &clap::Command) -> BTreeSet<String> {
+    let arguments = command
+        .get_arguments()
+        .chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+    arguments
+        .filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_variable_that_a_flag_reads_is_known() {
+        assert!(known_variables(&Cli::command()).contains("SEEDER__LOG"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Flags that several commands share: those of every command that opens ports, and what they mean.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::Failure;
+
+/// The port of everyone's peers (DESIGN §2), unless said otherwise.
+pub const DEFAULT_PORT: u16 = 16_881;
+
+/// Where peers reach us, and where state lies.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PortFlags {
+    /// Accept peers at this address; port 0 picks a free one [default: 0.0.0.0:16881 and [::]:16881]
+    #[arg(long, value_name = "ADDR", env = "SEEDER__LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+
+    /// Keep state in this folder [default: ~/.local/state/kinswarm]
+    #[arg(long, value_name = "DIR", env = "SEEDER__DATA")]
+    pub data: Option<PathBuf>,
+
+    /// Whether peers talk behind obfuscation; `prefer` talks plainly until there is any
+    #[arg(long, value_name = "WHEN", default_value = "prefer")]
+    pub encryption: Encryption,
+
+    /// How bytes travel; `both` means TCP until there is uTP
+    #[arg(long, value_name = "HOW", default_value = "both")]
+    pub transport: Transport,
+
+    /// Ask no distributed hash table for peers (so far always true)
+    #[arg(long)]
+    pub no_dht: bool,
+
+    /// Ask no neighbours on the local network for peers (so far always true)
+    #[arg(long)]
+    pub no_lsd: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Encryption {
+    Prefer,
+    Require,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    Tcp,
+    Utp,
+    Both,
+}
+
+impl PortFlags {
+    /// Refuses what this version cannot keep: a promise of secrecy or of a transport is not broken in silence.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.encryption == Encryption::Require {
+            return Err(Failure::usage(
+                "--encryption require: this version cannot encrypt; say `prefer` or `off` to talk plainly",
+            ));
+        }
+        if self.transport == Transport::Utp {
+            return Err(Failure::usage(
+                "--transport utp: this version speaks TCP only; say `tcp` or `both`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where to listen: what was asked for, or the default port on both families.
+    pub fn listen_or_default(&self) -> Vec<SocketAddr> {
+        if self.listen.is_empty() {
+            everywhere(DEFAULT_PORT)
+        } else {
+            self.listen.clone()
+        }
+    }
+}
+
+/// One port on every address of both families.
+pub fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::UNSPECIFIED, port).into(),
+        (Ipv6Addr::UNSPECIFIED, port).into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        ports: PortFlags,
+    }
+
+    #[track_caller]
+    fn typed(words: &str) -> PortFlags {
+        Line::try_parse_from(std::iter::once("x").chain(words.split_whitespace()))
+            .unwrap()
+            .ports
+    }
+
+    #[test]
+    fn without_a_word_peers_are_accepted_on_both_families() {
+        let listen = typed("").listen_or_default();
+        assert_eq!(
+            listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["0.0.0.0:16881", "[::]:16881"]
+        );
+    }
+
+    #[test]
+    fn several_addresses_may_be_named() {
+        let listen = typed("--listen 127.0.0.1:0 --listen [::1]:9").listen_or_default();
+        assert_eq!(
+            listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["127.0.0.1:0", "[::1]:9"]
+        );
+    }
+
+    #[test]
+    fn promises_that_cannot_be_kept_are_wrong_usage() {
+        for words in ["--encryption require", "--transport utp"] {
+            let failure = typed(words).check().unwrap_err();
+            assert!(
+                matches!(&failure, Failure::Usage(why) if why.starts_with(words)),
+                "{failure}"
+            );
+        }
+        for words in [
+            "--encryption prefer",
+            "--encryption off",
+            "--transport both --no-dht --no-lsd",
+            "--transport tcp",
+        ] {
+            typed(words).check().unwrap();
+        }
+    }
+}
