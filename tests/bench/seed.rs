@@ -1,0 +1,349 @@
+//! CPU seconds of a seeder per gigabyte sent, beside libtorrent, aria2 and rTorrent in the same run. A thread a
+//! connection plays a leecher that hashes nothing and writes nothing, and refills a quarter of its queue at a time.
+
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tests::measure::{Cpu, Running, built_beside, free_address, installed, triple, wall};
+
+const BLOCK: u32 = 16 * 1024;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Size of the file that is seeded, in MiB.
+    #[arg(long, default_value_t = 2_048)]
+    mebibytes: u64,
+    /// MiB fetched in each run, all connections together.
+    #[arg(long, default_value_t = 1_024)]
+    fetch: u64,
+    /// Rounds; the seeders take turns in each.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+struct Seeder {
+    name: &'static str,
+    address: SocketAddr,
+    running: Running,
+}
+
+struct Content {
+    torrent: PathBuf,
+    folder: PathBuf,
+    info_hash: [u8; 20],
+    length: u64,
+}
+
+fn make_content(args: &Args, home: &Path) -> anyhow::Result<Content> {
+    let folder = home.join("content");
+    fs::create_dir(&folder)?;
+    let mut file = File::create(folder.join("photographs.tar"))?;
+    let (mut dice, mut buffer) = (SmallRng::seed_from_u64(2), vec![0; 1 << 20]);
+    for _ in 0..args.mebibytes {
+        dice.fill_bytes(&mut buffer);
+        file.write_all(&buffer)?;
+    }
+    let torrent = home.join("bench.torrent");
+    let output = Command::new(built_beside("seeder")?)
+        .args([
+            "create",
+            "--json",
+            "--piece-length",
+            "1048576",
+            "--tracker",
+            "http://127.0.0.1:9/announce",
+        ])
+        .arg("--output")
+        .arg(&torrent)
+        .arg(folder.join("photographs.tar"))
+        .output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "create: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let hash = facts
+        .get("info_hash_v1")
+        .and_then(|hash| hash.as_str())
+        .context("no info-hash")?;
+    let info_hash = hash.parse::<shared::id::InfoHash>()?.0;
+    Ok(Content {
+        torrent,
+        folder,
+        info_hash,
+        length: args.mebibytes << 20,
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Our seeder, and the rivals that are installed.
+fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
+    let (torrent, folder) = (text(&content.torrent), text(&content.folder));
+    let mut seeders = Vec::new();
+    let mut start =
+        |name, program: PathBuf, address: SocketAddr, arguments: Vec<String>| -> anyhow::Result<()> {
+            let running = Running::start(None, &program, &arguments)?;
+            seeders.push(Seeder {
+                name,
+                address,
+                running,
+            });
+            Ok(())
+        };
+    let address = free_address(Ipv4Addr::LOCALHOST)?;
+    let data = text(&home.join("state"));
+    let ours = [
+        "seed",
+        &torrent,
+        "--content",
+        &folder,
+        "--listen",
+        &address.to_string(),
+        "--data",
+        &data,
+    ];
+    start(
+        "seeder",
+        built_beside("seeder")?,
+        address,
+        ours.map(String::from).to_vec(),
+    )?;
+    if let Some(python) = installed("python3").filter(|python| has_libtorrent(python)) {
+        let address = free_address(Ipv4Addr::LOCALHOST)?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
+        let arguments = [script, &torrent, &folder, &address.to_string()];
+        start(
+            "libtorrent",
+            python,
+            address,
+            arguments.map(String::from).to_vec(),
+        )?;
+    }
+    if let Some(aria2) = installed("aria2c") {
+        let address = free_address(Ipv4Addr::LOCALHOST)?;
+        let port = format!("--listen-port={}", address.port());
+        let dir = format!("--dir={folder}");
+        let arguments = [
+            "--seed-ratio=0.0",
+            "-V",
+            "--interface=127.0.0.1",
+            "--enable-dht=false",
+            "--enable-dht6=false",
+            "--bt-enable-lpd=false",
+            "--enable-peer-exchange=false",
+            "--summary-interval=0",
+            &port,
+            &dir,
+            &torrent,
+        ];
+        start("aria2", aria2, address, arguments.map(String::from).to_vec())?;
+    }
+    Ok(seeders)
+}
+
+fn has_libtorrent(python: &Path) -> bool {
+    Command::new(python)
+        .args(["-c", "import libtorrent"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// One connection: handshake, interested, then `queue` requests in flight until all its blocks have come.
+struct Leecher {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Leecher {
+    fn connect(seeder: SocketAddr, number: u8, info_hash: [u8; 20]) -> anyhow::Result<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&fd, &SocketAddrV4::new(Ipv4Addr::new(127, 2, 0, number), 0))?;
+        connect(&fd, &seeder)?;
+        let mut stream = TcpStream::from(fd);
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut hello = b"\x13BitTorrent protocol".to_vec();
+        hello.extend_from_slice(&[0; 8]);
+        hello.extend_from_slice(&info_hash);
+        hello.extend_from_slice(
+            format!("-BB0001-0000000000{number:02}")
+                .as_bytes()
+                .get(..20)
+                .unwrap_or_default(),
+        );
+        stream.write_all(&hello)?;
+        let mut answer = [0; 68];
+        stream
+            .read_exact(&mut answer)
+            .context("the seeder did not shake hands")?;
+        stream.write_all(&[0, 0, 0, 1, 2])?;
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(1 << 20),
+            start: 0,
+        })
+    }
+
+    /// The kind and the payload length of the next message; the payload itself is thrown away.
+    fn next(&mut self) -> anyhow::Result<(u8, usize)> {
+        loop {
+            let head = self.take(4)?;
+            let length = u32::from_be_bytes(head.try_into()?) as usize;
+            anyhow::ensure!(length <= 1 << 20, "a message of {length} bytes");
+            if length > 0 {
+                let kind = self.take(length)?.first().copied().unwrap_or_default();
+                return Ok((kind, length - 1));
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize) -> anyhow::Result<&[u8]> {
+        while self.buffer.len() - self.start < count {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let held = self.buffer.len();
+            self.buffer.resize(1 << 20, 0);
+            let read = self
+                .stream
+                .read(self.buffer.get_mut(held..).unwrap_or_default())?;
+            anyhow::ensure!(read > 0, "the seeder closed the connection");
+            self.buffer.truncate(held + read);
+        }
+        let from = self.start;
+        self.start += count;
+        Ok(self.buffer.get(from..from + count).unwrap_or_default())
+    }
+
+    /// Fetches blocks `from..to` of a file with pieces of 1 MiB.
+    fn fetch(&mut self, from: u64, to: u64, queue: u64) -> anyhow::Result<u64> {
+        while self.next()?.0 != 1 {}
+        let (mut asked, mut got) = (from, from);
+        while got < to {
+            if asked < to && asked - got <= queue * 3 / 4 {
+                let mut batch = Vec::new();
+                while asked < to && asked - got < queue {
+                    request(&mut batch, asked)?;
+                    asked += 1;
+                }
+                self.stream.write_all(&batch)?;
+            }
+            match self.next()? {
+                (7, length) => got += u64::from(length == BLOCK as usize + 8),
+                (0, _) => anyhow::bail!("choked in the middle"),
+                _ => (),
+            }
+        }
+        Ok((to - from) * u64::from(BLOCK))
+    }
+}
+
+fn request(batch: &mut Vec<u8>, block: u64) -> anyhow::Result<()> {
+    batch.extend_from_slice(&[0, 0, 0, 13, 6]);
+    batch.extend_from_slice(&u32::try_from(block / 64)?.to_be_bytes());
+    batch.extend_from_slice(&(u32::try_from(block % 64)? * BLOCK).to_be_bytes());
+    batch.extend_from_slice(&BLOCK.to_be_bytes());
+    Ok(())
+}
+
+/// CPU s per GB, of it user, MB/s.
+#[expect(clippy::cast_precision_loss, reason = "counts of a bench are far below 2^52")]
+fn run(
+    seeder: &Seeder,
+    content: &Content,
+    connections: u8,
+    queue: u64,
+    fetch: u64,
+) -> anyhow::Result<[f64; 3]> {
+    let share = (fetch << 20).min(content.length) / u64::from(BLOCK) / u64::from(connections);
+    let (before, start) = (Cpu::of(seeder.running.pid())?, wall());
+    let bytes: u64 = std::thread::scope(|scope| {
+        let leechers: Vec<_> = (0..connections)
+            .map(|number| {
+                scope.spawn(move || -> anyhow::Result<u64> {
+                    let mut leecher = Leecher::connect(seeder.address, number + 1, content.info_hash)?;
+                    leecher.fetch(u64::from(number) * share, u64::from(number + 1) * share, queue)
+                })
+            })
+            .collect();
+        let mut sum = 0;
+        for leecher in leechers {
+            sum += leecher
+                .join()
+                .map_err(|_| anyhow::anyhow!("a leecher panicked"))??;
+        }
+        Ok::<u64, anyhow::Error>(sum)
+    })?;
+    let (cpu, gigabytes) = (Cpu::of(seeder.running.pid())?.since(before), bytes as f64 / 1e9);
+    Ok([
+        cpu.total() / gigabytes,
+        cpu.user / gigabytes,
+        gigabytes * 1e3 / start.elapsed().as_secs_f64(),
+    ])
+}
+
+/// Whether a first small fetch works within half a minute: the seeder has started and checked its content.
+fn warm(seeder: &Seeder, content: &Content) -> anyhow::Result<()> {
+    let start = wall();
+    loop {
+        match run(seeder, content, 1, 64, content.length >> 20) {
+            Ok(_) => return Ok(()),
+            Err(error) if start.elapsed() > Duration::from_secs(30) => return Err(error.context(seeder.name)),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let home = tempfile::tempdir()?;
+    let content = make_content(&args, home.path())?;
+    let seeders = start_all(home.path(), &content)?;
+    for seeder in &seeders {
+        warm(seeder, &content)?;
+    }
+    println!(
+        "{} MiB in one file, {} MiB a run, {} rounds, min / med / max\n",
+        args.mebibytes, args.fetch, args.rounds
+    );
+    println!("| seeder | connections x queue | CPU s per GB | of it user | MB/s |");
+    println!("|---|---|---|---|---|");
+    for (connections, queue) in [(1, 64), (4, 64)] {
+        let mut figures = vec![Vec::new(); seeders.len()];
+        for _ in 0..args.rounds {
+            for (seeder, all) in seeders.iter().zip(&mut figures) {
+                all.push(run(seeder, &content, connections, queue, args.fetch)?);
+            }
+        }
+        for (seeder, all) in seeders.iter().zip(&figures) {
+            let column = |at: usize| {
+                all.iter()
+                    .filter_map(|row| row.get(at).copied())
+                    .collect::<Vec<f64>>()
+            };
+            println!(
+                "| {} | {connections} x {queue} | {} | {} | {} |",
+                seeder.name,
+                triple(&column(0), 2),
+                triple(&column(1), 2),
+                triple(&column(2), 0)
+            );
+        }
+    }
+    Ok(())
+}
