@@ -1,1 +1,0 @@
-//! Bencode: the scan that everything from strangers passes first, and the writer (BEP 3).
