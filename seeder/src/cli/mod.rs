@@ -6,6 +6,9 @@
 pub mod completions;
 pub mod flags;
 pub mod man;
+pub mod qr;
+pub mod reach;
+pub mod state;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;

@@ -1,0 +1,113 @@
+//! The folder that holds what must outlive a process: one place a person, one owner a torrent.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+
+/// The state folder: what was asked for, or the place where the system keeps a program's state. Made when missing.
+pub fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    let folder = match asked {
+        Some(folder) => folder.to_owned(),
+        None => default_folder(|name| std::env::var_os(name).map(PathBuf::from))?,
+    };
+    make(&folder)?;
+    folder
+        .canonicalize()
+        .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))
+}
+
+fn default_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, Failure> {
+    // The base directory rules of freedesktop.org: a relative path is to be ignored.
+    let absolute = |name| variable(name).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|base| base.join("kinswarm"))
+        .ok_or_else(|| Failure::failed("neither XDG_STATE_HOME nor HOME names a folder; say --data DIR"))
+}
+
+/// Makes a folder and those above it, for the owner alone: what a family shares is nobody else's business.
+pub fn make(folder: &Path) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            Failure::Failed(format!(
+                "cannot make the folder {}: {error}; say --data DIR",
+                folder.display()
+            ))
+        })
+}
+
+/// A name that nobody else holds while this lives, even after a crash of the last holder.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes a name in the state folder, or says that another process holds it.
+pub fn lock(folder: &Path, name: &str) -> Result<Lock, Failure> {
+    let locks = folder.join("locks");
+    make(&locks)?;
+    let path = locks.join(format!("{name}.lock"));
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = file.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(Failure::Failed(format!(
+            "another process is at work on this already ({} is locked); wait for it or stop it",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(Failure::Failed(format!("{}: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default_with(variables: &[(&str, &str)]) -> Option<PathBuf> {
+        let look_up = |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| PathBuf::from(value))
+        };
+        default_folder(look_up).ok()
+    }
+
+    #[test]
+    fn state_lies_where_the_system_says_or_under_the_home_folder() {
+        let home = ("HOME", "/home/anna");
+        assert_eq!(
+            default_with(&[home]),
+            Some("/home/anna/.local/state/kinswarm".into())
+        );
+        assert_eq!(
+            default_with(&[home, ("XDG_STATE_HOME", "/var/x")]),
+            Some("/var/x/kinswarm".into())
+        );
+        assert_eq!(
+            default_with(&[home, ("XDG_STATE_HOME", "relative")]),
+            Some("/home/anna/.local/state/kinswarm".into())
+        );
+        assert_eq!(default_with(&[]), None);
+    }
+
+    #[test]
+    fn a_name_has_one_holder_and_is_free_again_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path(), "a").unwrap();
+        let refused = lock(folder.path(), "a").unwrap_err();
+        assert!(refused.to_string().contains("a.lock is locked"), "{refused}");
+        let _other = lock(folder.path(), "b").unwrap();
+        drop(first);
+        let _second = lock(folder.path(), "a").unwrap();
+    }
+}
