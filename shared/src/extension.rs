@@ -95,7 +95,10 @@ impl ExtensionHandshake {
             reqq: number(root, "reqq"),
             metadata_size: number(root, "metadata_size"),
             upload_only: number::<i64>(root, "upload_only").map(|flag| flag != 0),
-            your_ip: root.get("yourip").and_then(|value| value.bytes()).and_then(address),
+            your_ip: root
+                .get("yourip")
+                .and_then(|value| value.bytes())
+                .and_then(address),
         })
     }
 }
@@ -103,9 +106,17 @@ impl ExtensionHandshake {
 /// One message of the metadata exchange (BEP 9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataMessage {
-    Request { piece: u32 },
-    Data { piece: u32, total_size: u32, data: Bytes },
-    Reject { piece: u32 },
+    Request {
+        piece: u32,
+    },
+    Data {
+        piece: u32,
+        total_size: u32,
+        data: Bytes,
+    },
+    Reject {
+        piece: u32,
+    },
     /// BEP 9 wants unknown kinds ignored.
     Unknown(i64),
 }
@@ -115,7 +126,11 @@ impl MetadataMessage {
     pub fn encode(&self) -> Bytes {
         let (kind, piece, rest) = match self {
             Self::Request { piece } => (0, *piece, None),
-            Self::Data { piece, total_size, data } => (1, *piece, Some((*total_size, data))),
+            Self::Data {
+                piece,
+                total_size,
+                data,
+            } => (1, *piece, Some((*total_size, data))),
             Self::Reject { piece } => (2, *piece, None),
             Self::Unknown(kind) => (*kind, 0, None),
         };
@@ -145,7 +160,11 @@ impl MetadataMessage {
             0 => Self::Request { piece: piece? },
             1 => {
                 let total_size = number(root, "total_size").ok_or(ExtensionError::Number("total_size"))?;
-                Self::Data { piece: piece?, total_size, data: payload.slice(scan.length()..) }
+                Self::Data {
+                    piece: piece?,
+                    total_size,
+                    data: payload.slice(scan.length()..),
+                }
             }
             2 => Self::Reject { piece: piece? },
             _ => Self::Unknown(kind),
@@ -166,14 +185,19 @@ fn number<T: TryFrom<i64>>(dict: Value<'_>, key: &str) -> Option<T> {
 /// The name as text fit for a log: no control characters, not longer than it need be.
 fn client(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
-    text.chars().filter(|c| !c.is_control()).take(CLIENT_LENGTH_MAX).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(CLIENT_LENGTH_MAX)
+        .collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(octets).into());
     }
-    <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+    <[u8; 16]>::try_from(bytes)
+        .ok()
+        .map(|octets| Ipv6Addr::from(octets).into())
 }
 
 #[cfg(test)]
@@ -187,22 +211,38 @@ mod tests {
         let bytes = "d1:md11:LT_metadatai1e7:µT_PEXi2e11:ut_metadatai3ee1:pi6881e1:v13:µTorrent 1.2e";
         let handshake = ExtensionHandshake::decode(bytes.as_bytes()).unwrap();
         assert_eq!(handshake.ut_metadata, Some(3));
-        assert_eq!((handshake.port, handshake.client.as_deref()), (Some(6881), Some("µTorrent 1.2")));
+        assert_eq!(
+            (handshake.port, handshake.client.as_deref()),
+            (Some(6881), Some("µTorrent 1.2"))
+        );
     }
 
     #[test]
     fn numbers_that_do_not_fit_count_as_absent() {
         let bytes = b"d1:md11:ut_metadatai256ee13:metadata_sizei-1e1:pi65536e4:reqq3:abc6:yourip3:abce";
-        assert_eq!(ExtensionHandshake::decode(bytes), Ok(ExtensionHandshake::default()));
-        assert_eq!(ExtensionHandshake::decode(b"i1e"), Err(ExtensionError::NotDictionary));
+        assert_eq!(
+            ExtensionHandshake::decode(bytes),
+            Ok(ExtensionHandshake::default())
+        );
+        assert_eq!(
+            ExtensionHandshake::decode(b"i1e"),
+            Err(ExtensionError::NotDictionary)
+        );
     }
 
     #[test]
     fn metadata_messages_are_written_as_bep_9_says() {
         let request = MetadataMessage::Request { piece: 0 };
         assert_eq!(request.encode(), &b"d8:msg_typei0e5:piecei0ee"[..]);
-        let data = MetadataMessage::Data { piece: 0, total_size: 3425, data: Bytes::from_static(b"xx") };
-        assert_eq!(data.encode(), &b"d8:msg_typei1e5:piecei0e10:total_sizei3425eexx"[..]);
+        let data = MetadataMessage::Data {
+            piece: 0,
+            total_size: 3425,
+            data: Bytes::from_static(b"xx"),
+        };
+        assert_eq!(
+            data.encode(),
+            &b"d8:msg_typei1e5:piecei0e10:total_sizei3425eexx"[..]
+        );
         assert_eq!(MetadataMessage::decode(&data.encode()), Ok(data));
     }
 
@@ -210,13 +250,22 @@ mod tests {
     fn a_metadata_message_without_a_piece_is_refused_and_an_unknown_kind_is_not() {
         let decode = |text: &'static [u8]| MetadataMessage::decode(&Bytes::from_static(text));
         assert_eq!(decode(b"d8:msg_typei0ee"), Err(ExtensionError::Number("piece")));
-        assert_eq!(decode(b"d8:msg_typei0e5:piecei-1ee"), Err(ExtensionError::Number("piece")));
+        assert_eq!(
+            decode(b"d8:msg_typei0e5:piecei-1ee"),
+            Err(ExtensionError::Number("piece"))
+        );
         assert_eq!(decode(b"d8:msg_typei9ee"), Ok(MetadataMessage::Unknown(9)));
     }
 
     fn any_handshake() -> impl Strategy<Value = ExtensionHandshake> {
         let ids = any::<(Option<u8>, Option<u8>)>();
-        let rest = any::<(Option<u16>, Option<u32>, Option<u32>, Option<bool>, Option<IpAddr>)>();
+        let rest = any::<(
+            Option<u16>,
+            Option<u32>,
+            Option<u32>,
+            Option<bool>,
+            Option<IpAddr>,
+        )>();
         (ids, rest, prop::option::of("[a-zA-Zµ ./0-9]{0,64}")).prop_map(|(ids, rest, client)| {
             ExtensionHandshake {
                 ut_metadata: ids.0,

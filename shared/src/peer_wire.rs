@@ -106,7 +106,11 @@ pub struct Span {
 
 impl From<Block> for Span {
     fn from(block: Block) -> Self {
-        Self { piece: block.piece().number(), begin: block.begin(), length: block.length() }
+        Self {
+            piece: block.piece().number(),
+            begin: block.begin(),
+            length: block.length(),
+        }
     }
 }
 
@@ -226,7 +230,11 @@ impl Message {
             }
             ids::REQUEST | ids::CANCEL | ids::REJECT => {
                 exactly(id, &frame, 12)?;
-                let span = Span { piece: frame.get_u32(), begin: frame.get_u32(), length: frame.get_u32() };
+                let span = Span {
+                    piece: frame.get_u32(),
+                    begin: frame.get_u32(),
+                    length: frame.get_u32(),
+                };
                 Ok(ranged(id, span))
             }
             ids::PORT => {
@@ -236,11 +244,18 @@ impl Message {
             ids::BITFIELD => Ok(Self::Bitfield(frame)),
             ids::PIECE => {
                 at_least(id, &frame, 8)?;
-                Ok(Self::Piece { piece: frame.get_u32(), begin: frame.get_u32(), data: frame })
+                Ok(Self::Piece {
+                    piece: frame.get_u32(),
+                    begin: frame.get_u32(),
+                    data: frame,
+                })
             }
             ids::EXTENDED => {
                 at_least(id, &frame, 1)?;
-                Ok(Self::Extended { id: frame.get_u8(), payload: frame })
+                Ok(Self::Extended {
+                    id: frame.get_u8(),
+                    payload: frame,
+                })
             }
             _ => Ok(Self::Unknown(id)),
         }
@@ -314,12 +329,20 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 
 fn exactly(id: u8, rest: &Bytes, expected: usize) -> Result<(), WireError> {
     let actual = rest.len();
-    if actual == expected { Ok(()) } else { Err(WireError::Length { id, actual, expected }) }
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(WireError::Length { id, actual, expected })
+    }
 }
 
 fn at_least(id: u8, rest: &Bytes, expected: usize) -> Result<(), WireError> {
     let actual = rest.len();
-    if actual >= expected { Ok(()) } else { Err(WireError::Length { id, actual, expected }) }
+    if actual >= expected {
+        Ok(())
+    } else {
+        Err(WireError::Length { id, actual, expected })
+    }
 }
 
 fn bare(id: u8) -> Message {
@@ -369,13 +392,20 @@ mod tests {
     fn check(message: Message, after_prefix: &[u8]) {
         let bytes = encoded(&message);
         assert_eq!(&bytes[4..], after_prefix);
-        assert_eq!(u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize, after_prefix.len());
+        assert_eq!(
+            u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize,
+            after_prefix.len()
+        );
         assert_eq!(Message::decode(Bytes::copy_from_slice(after_prefix)), Ok(message));
     }
 
     #[test]
     fn messages_are_written_as_the_beps_say() {
-        let span = Span { piece: 1, begin: 2, length: 3 };
+        let span = Span {
+            piece: 1,
+            begin: 2,
+            length: 3,
+        };
         check(Message::KeepAlive, &[]);
         check(Message::Choke, &[0]);
         check(Message::NotInterested, &[3]);
@@ -383,19 +413,35 @@ mod tests {
         check(Message::Bitfield(Bytes::from_static(&[0x80])), &[5, 0x80]);
         check(Message::Request(span), &[6, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
         let data = Bytes::from_static(b"xy");
-        check(Message::Piece { piece: 1, begin: 2, data }, b"\x07\0\0\0\x01\0\0\0\x02xy");
+        check(
+            Message::Piece {
+                piece: 1,
+                begin: 2,
+                data,
+            },
+            b"\x07\0\0\0\x01\0\0\0\x02xy",
+        );
         check(Message::Port(6_881), &[9, 0x1a, 0xe1]);
         check(Message::HaveAll, &[14]);
         check(Message::HaveNone, &[15]);
         check(Message::Reject(span), &[16, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
         check(Message::AllowedFast(7), &[17, 0, 0, 0, 7]);
-        check(Message::Extended { id: 0, payload: Bytes::from_static(b"de") }, b"\x14\0de");
+        check(
+            Message::Extended {
+                id: 0,
+                payload: Bytes::from_static(b"de"),
+            },
+            b"\x14\0de",
+        );
     }
 
     #[test]
     fn a_handshake_is_68_bytes_and_names_its_abilities() {
-        let handshake =
-            Handshake { reserved: Reserved::OURS, info_hash: InfoHash([7; 20]), peer_id: PeerId([9; 20]) };
+        let handshake = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([7; 20]),
+            peer_id: PeerId([9; 20]),
+        };
         let bytes = handshake.encode();
         assert_eq!(&bytes[..28], b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x04");
         assert_eq!(Handshake::decode(&bytes), Ok(handshake));
@@ -409,7 +455,14 @@ mod tests {
     #[test]
     fn a_message_of_the_wrong_length_is_refused_by_number() {
         let error = Message::decode(Bytes::from_static(&[4, 0, 0])).unwrap_err();
-        assert_eq!(error, WireError::Length { id: 4, actual: 2, expected: 4 });
+        assert_eq!(
+            error,
+            WireError::Length {
+                id: 4,
+                actual: 2,
+                expected: 4
+            }
+        );
         assert!(Message::decode(Bytes::from_static(&[7, 0, 0, 0, 0])).is_err());
         assert!(Message::decode(Bytes::from_static(&[20])).is_err());
         assert!(Message::decode(Bytes::from_static(&[0, 0])).is_err());
@@ -419,7 +472,10 @@ mod tests {
     fn messages_of_other_extensions_are_tolerated() {
         // 21 to 23 are BEP 52's hash messages.
         for id in [10, 11, 12, 18, 19, 21, 22, 23, 255] {
-            assert_eq!(Message::decode(Bytes::copy_from_slice(&[id, 1, 2, 3])), Ok(Message::Unknown(id)));
+            assert_eq!(
+                Message::decode(Bytes::copy_from_slice(&[id, 1, 2, 3])),
+                Ok(Message::Unknown(id))
+            );
         }
     }
 
@@ -428,7 +484,10 @@ mod tests {
         let limit = frame_limit(None);
         assert_eq!(limit, 256 * 1024 + 1);
         let error = frame_length([0xff; 4], limit).unwrap_err();
-        assert_eq!(error.to_string(), "announced a message of 4294967295 bytes, where 262145 is the most");
+        assert_eq!(
+            error.to_string(),
+            "announced a message of 4294967295 bytes, where 262145 is the most"
+        );
         assert_eq!(frame_length([0, 0, 0x40, 9], limit), Ok(16_393));
     }
 
@@ -449,8 +508,11 @@ mod tests {
                 .prop_map(|(id, (piece, begin, length))| ranged(id, Span { piece, begin, length })),
             any::<u16>().prop_map(Message::Port),
             data.clone().prop_map(Message::Bitfield),
-            (any::<u32>(), any::<u32>(), data.clone())
-                .prop_map(|(piece, begin, data)| Message::Piece { piece, begin, data }),
+            (any::<u32>(), any::<u32>(), data.clone()).prop_map(|(piece, begin, data)| Message::Piece {
+                piece,
+                begin,
+                data
+            }),
             (any::<u8>(), data).prop_map(|(id, payload)| Message::Extended { id, payload }),
         ]
     }

@@ -1,0 +1,249 @@
+//! The words between a torrent's machine and its driver: what happened, what is wanted, and the facts for those who ask.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::bitfield::Bitfield;
+use shared::geometry::{Block, Geometry, PieceIndex};
+use shared::id::{InfoHash, PeerId};
+use shared::peer_wire::{Handshake, Message};
+
+/// One connection, unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerKey(pub u64);
+
+/// Who called whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    Incoming,
+    Outgoing,
+}
+
+/// What a torrent is about, once its metadata are known.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub geometry: Geometry,
+    /// What is verified on disk already.
+    pub have: Bitfield,
+    /// The raw `info` dictionary, which others may ask for (BEP 9).
+    pub info: Bytes,
+    pub private: bool,
+}
+
+/// By what the torrent knows itself and is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// The hash in handshakes: v1, or v2 cut to 20 bytes.
+    pub info_hash: InfoHash,
+    pub peer_id: PeerId,
+    pub listen_port: u16,
+}
+
+/// Bounds and habits of one torrent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Peers that may ask for blocks at the same time, the optimistic one among them.
+    pub upload_slots: usize,
+    /// Connections in all.
+    pub connections_max: usize,
+    /// Calls under way at the same time.
+    pub dials_max: usize,
+    /// Addresses remembered.
+    pub addresses_max: usize,
+    /// Requests that a peer may have waiting here; we tell it so (`reqq`).
+    pub requests_in_max: usize,
+    /// Requests that we leave waiting at a peer, if it allows as many.
+    pub requests_out_max: usize,
+    /// Bytes of blocks that may be on their way to the disk, or asked for; given back with [`Input::Credit`].
+    pub disk_credit: u64,
+    /// A peer that says nothing for so long is gone.
+    pub silence_max: Duration,
+    /// The name told to peers.
+    pub client: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // Eight at a time keep a home's uplink in few enough parts for each to be quick.
+            upload_slots: 8,
+            connections_max: 100,
+            dials_max: 16,
+            addresses_max: 1_000,
+            requests_in_max: 500,
+            requests_out_max: 500,
+            disk_credit: 64 * 1024 * 1024,
+            // Keep-alives come every two minutes; one may be late.
+            silence_max: Duration::from_secs(150),
+            client: concat!("Kinswarm ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Both handshakes are done, and theirs named this torrent.
+    Connected {
+        peer: PeerKey,
+        address: SocketAddr,
+        direction: Direction,
+        handshake: Handshake,
+    },
+    /// The connection is gone. Not to be told for one that an [`Output::Disconnect`] ended, though it does no harm.
+    Disconnected {
+        peer: PeerKey,
+    },
+    Message {
+        peer: PeerKey,
+        message: Message,
+    },
+    /// So many bytes of blocks from [`Output::Serve`] have left for the socket.
+    Served {
+        peer: PeerKey,
+        bytes: u64,
+    },
+    /// This block from [`Output::Serve`] could not be read; it leaves the line without being sent.
+    Unserved {
+        peer: PeerKey,
+        block: Block,
+    },
+    /// The answer to [`Output::Verify`].
+    Verified {
+        piece: PieceIndex,
+        good: bool,
+    },
+    /// Disk trouble: all blocks of this piece are forgotten, and nothing is asked for until [`Input::DiskReady`].
+    StoreFailed {
+        piece: PieceIndex,
+    },
+    DiskReady,
+    /// So many bytes of blocks from [`Output::Store`] have left memory.
+    Credit(u64),
+    /// From trackers, from the magnet link, from the command line.
+    Peers {
+        addresses: Vec<SocketAddr>,
+    },
+    DialFailed {
+        address: SocketAddr,
+    },
+    /// [`Output::Metadata`] was good and the files are open.
+    Content(Content),
+    /// The deadline is reached.
+    Tick,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Send {
+        peer: PeerKey,
+        message: Message,
+    },
+    /// Read these from disk and send them as `piece` messages, in this order, behind what was served before.
+    Serve {
+        peer: PeerKey,
+        blocks: Vec<Block>,
+    },
+    /// Write this. Its bytes are given back with [`Input::Credit`], also where writing failed.
+    Store {
+        block: Block,
+        data: Bytes,
+    },
+    /// All blocks of this piece were handed to `Store`: hash it and answer with [`Input::Verified`].
+    Verify {
+        piece: PieceIndex,
+    },
+    /// Call this peer: [`Input::Connected`] or [`Input::DialFailed`] follows.
+    Dial {
+        address: SocketAddr,
+    },
+    /// Close the connection. The machine has forgotten the peer already.
+    Disconnect {
+        peer: PeerKey,
+        why: Why,
+    },
+    /// Somebody there is rude or lies: refuse them from now on, and tell the log why.
+    Ban {
+        address: IpAddr,
+        why: Why,
+    },
+    /// The whole `info` dictionary; its hash agrees with the torrent's. [`Input::Content`] is awaited.
+    Metadata {
+        info: Bytes,
+    },
+    /// Peers are few: ask the trackers sooner, if they allow it.
+    WantPeers,
+    /// Verified and told to everyone.
+    PieceDone {
+        piece: PieceIndex,
+    },
+    /// Every piece is verified. Comes once, and not for a torrent that was complete from the start.
+    Finished,
+}
+
+/// Why a peer is let go, or an address banned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("it is this program itself")]
+    Myself,
+    #[error("its address is banned")]
+    Banned,
+    #[error("another connection to the same peer exists")]
+    Duplicate,
+    #[error("{0} connections are enough")]
+    TooManyConnections(usize),
+    #[error("it said nothing for {0} seconds")]
+    Silent(u64),
+    #[error("neither side needs anything from the other")]
+    BothSeeds,
+    #[error("its bitfield does not fit the torrent: {0}")]
+    Bitfield(#[from] shared::bitfield::BitfieldError),
+    #[error("it told its pieces twice")]
+    SecondBitfield,
+    #[error("it claims piece {0}, which the torrent does not have")]
+    NoSuchPiece(u32),
+    #[error("it used {0}, which belongs to an extension that was not agreed on")]
+    NotAgreed(&'static str),
+    #[error("it asked for bytes {begin}+{length} of piece {piece}, which do not exist or are too many")]
+    BadRequest { piece: u32, begin: u32, length: u32 },
+    #[error("it goes on asking for what it was refused, {0} times in ten seconds")]
+    TooManyRequests(u32),
+    #[error("it sent bytes {begin}+{length} of piece {piece}, for which nobody had asked")]
+    Unrequested { piece: u32, begin: u32, length: usize },
+    #[error("its extension message cannot be read: {0}")]
+    Extension(#[from] shared::extension::ExtensionError),
+    #[error("it sent metadata whose hash is wrong")]
+    WrongMetadata,
+    #[error("it sent metadata that do not fit the {0} bytes it had named")]
+    MetadataSize(u32),
+    #[error("it alone sent piece {0}, and the hash of it is wrong")]
+    WrongPiece(u32),
+}
+
+/// Facts for progress and for those who ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// False while a magnet link's metadata are missing; then the counts of pieces are zero.
+    pub metadata: bool,
+    pub have_count: u32,
+    pub piece_count: u32,
+    pub have_bytes: u64,
+    pub total_bytes: u64,
+    pub peers: usize,
+    /// Those of the peers who have everything.
+    pub seeds: usize,
+    /// Peers that may ask us for blocks.
+    pub unchoked: usize,
+    /// Addresses remembered.
+    pub addresses: usize,
+    /// Payload taken from and given to peers.
+    pub downloaded: u64,
+    pub uploaded: u64,
+    /// Payload that was taken and thrown away: wrong, or there already.
+    pub wasted: u64,
+    /// Bytes a second over the last seconds.
+    pub download_rate: u64,
+    pub upload_rate: u64,
+}
