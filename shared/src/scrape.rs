@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::announce::query::{self, Parameters, QueryError, escape};
+use crate::announce::reply::count;
+use crate::announce::{AnswerError, Failure};
+use crate::bencode::{Limits, Value, scan};
 use crate::id::InfoHash;
 
 /// Which torrents are asked about. None at all is a full scrape, which the tracker may refuse.
@@ -35,6 +38,59 @@ impl ScrapeRequest {
             escape(hash.as_bytes(), &mut out);
         }
         out
+    }
+}
+
+/// What a tracker knows about one torrent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TorrentCounts {
+    /// Seeders.
+    pub complete: u32,
+    /// Leechers.
+    pub incomplete: u32,
+    /// How often the torrent was completed.
+    pub downloaded: u32,
+    /// Those of the leechers that still want something, where the tracker says so (BEP 21).
+    pub downloaders: Option<u32>,
+}
+
+/// A tracker's answer to a scrape, as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScrapeAnswer {
+    /// The torrents the tracker knows, at most [`FILES_MAX`].
+    Files(Vec<(InfoHash, TorrentCounts)>),
+    Failure(Failure),
+}
+
+/// More torrents than this are not taken from one answer.
+pub const FILES_MAX: usize = 10_000;
+
+impl ScrapeAnswer {
+    /// Reads the body of an answer.
+    pub fn decode(bytes: &[u8]) -> Result<Self, AnswerError> {
+        let scan = scan(bytes, &Limits::REPLY)?;
+        let root = scan.root();
+        if let Some(failure) = Failure::read(&root) {
+            return Ok(Self::Failure(failure));
+        }
+        let files = root
+            .get("files")
+            .and_then(|files| files.dict())
+            .ok_or(AnswerError::Empty)?;
+        let known = files
+            .filter_map(|(hash, counts)| Some((InfoHash::from_slice(hash)?, TorrentCounts::read(&counts))));
+        Ok(Self::Files(known.take(FILES_MAX).collect()))
+    }
+}
+
+impl TorrentCounts {
+    fn read(file: &Value<'_>) -> Self {
+        Self {
+            complete: count(file, "complete").unwrap_or_default(),
+            incomplete: count(file, "incomplete").unwrap_or_default(),
+            downloaded: count(file, "downloaded").unwrap_or_default(),
+            downloaders: count(file, "downloaders"),
+        }
     }
 }
 
@@ -81,6 +137,31 @@ mod tests {
         ] {
             assert_eq!(scrape_url(announce).as_deref(), scrape, "{announce}");
         }
+    }
+
+    #[test]
+    fn an_answer_gives_the_counts_of_every_known_torrent() {
+        let answer = ScrapeAnswer::decode(
+            b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi2e11:downloadersi3e10:incompletei4ee\
+              3:odddee5:flagsdee",
+        );
+        let counts = TorrentCounts {
+            complete: 1,
+            incomplete: 4,
+            downloaded: 2,
+            downloaders: Some(3),
+        };
+        assert_eq!(
+            answer,
+            Ok(ScrapeAnswer::Files(vec![(InfoHash([b'a'; 20]), counts)]))
+        );
+    }
+
+    #[test]
+    fn an_answer_may_be_a_refusal_or_none_at_all() {
+        let refusal = ScrapeAnswer::decode(b"d14:failure reason2:noe").unwrap();
+        assert!(matches!(refusal, ScrapeAnswer::Failure(failure) if failure.reason == "no"));
+        assert_eq!(ScrapeAnswer::decode(b"d8:intervali1ee"), Err(AnswerError::Empty));
     }
 
     #[test]

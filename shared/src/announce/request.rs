@@ -10,7 +10,7 @@ use crate::id::{InfoHash, PeerId};
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// A `trackerid` longer than this is cut; trackers make them, so an honest one gets its own back.
-const TRACKER_ID_MAX: usize = 256;
+pub(super) const TRACKER_ID_MAX: usize = 256;
 
 /// Why a client announces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
