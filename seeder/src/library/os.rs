@@ -1,0 +1,72 @@
+//! What only some systems can do, each with a portable fallback: reading without leaving a trace, and telling who may read.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Opens a file for reading only, without touching its access time where that is allowed (to its owner).
+pub fn open_source(path: &Path) -> io::Result<File> {
+    imp::open_source(path)
+}
+
+/// Asks whether this process may read a file or folder, without opening it. The answer may be outdated at once.
+pub fn check_readable(path: &Path) -> io::Result<()> {
+    imp::check_readable(path)
+}
+
+/// Fills `buffer` from a place in the file; a file that ends too early is an error of kind `UnexpectedEof`.
+pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    imp::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+
+    use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, open};
+    use rustix::io::Errno;
+
+    pub(super) fn open_source(path: &Path) -> io::Result<File> {
+        // O_NONBLOCK: a pipe that took the file's place must not hang us. It means nothing to regular files.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = match open(path, flags | OFlags::NOATIME, Mode::empty()) {
+            // The file belongs to somebody else, or the file system has no such thing.
+            Err(Errno::PERM | Errno::INVAL) => open(path, flags, Mode::empty()),
+            opened => opened,
+        };
+        Ok(File::from(fd?))
+    }
+
+    pub(super) fn check_readable(path: &Path) -> io::Result<()> {
+        Ok(accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS)?)
+    }
+
+    pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(buffer, offset)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use std::fs::File;
+    use std::io::{self, Read as _, Seek as _, SeekFrom};
+    use std::path::Path;
+
+    pub(super) fn open_source(path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    pub(super) fn check_readable(path: &Path) -> io::Result<()> {
+        path.symlink_metadata().map(drop)
+    }
+
+    pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        // Every worker has a handle of its own, so nobody else moves this one's place.
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(buffer)
+    }
+}
