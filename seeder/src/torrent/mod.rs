@@ -1,6 +1,7 @@
 //! One torrent as state machines: session, choker, picker, blame, metadata, dialer, announcer. Pure: the driver tells a
 //! [`Torrent`] what happened, drains what it wants done, and calls again at its deadline.
 
+pub mod announcer;
 mod events;
 mod torrent;
 
