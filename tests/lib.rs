@@ -1,3 +1,5 @@
 //! What the test binaries share.
 
 pub mod measure;
+
+pub mod rig;

@@ -191,8 +191,8 @@ fn product_and_tests(text: &str) -> (String, String) {
     while let Some(at) = rest.find("#[cfg(test)]") {
         let (before, after) = rest.split_at(at);
         product.push_str(before);
-        let (test, after) = after.split_at(item(after));
-        tests.push_str(test);
+        let (under_test, after) = after.split_at(item(after));
+        tests.push_str(under_test);
         rest = after;
     }
     product.push_str(rest);

@@ -1,0 +1,18 @@
+//! Other people's clients against ours, on hosts that are network namespaces: each leeches from our seeder and seeds for our
+//! `get`, by .torrent file and by magnet link, through our tracker. What arrives is compared by SHA-256.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken rig should stop the test"
+)]
+
+mod clients;
+mod scene;
+
+mod aria2;
+mod libtorrent;
+mod photographs;
+mod qbittorrent;
+mod rtorrent;
+mod transmission;

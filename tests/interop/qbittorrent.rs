@@ -1,0 +1,44 @@
+//! qBittorrent 4.5, without its window.
+
+use crate::clients::Client;
+use crate::scene::{Torrent, leeches_from_us, seeds_for_our_get};
+
+#[test]
+fn leeches_from_us_by_torrent_file() {
+    leeches_from_us(Client::QBittorrent, "--v1", Torrent::as_file);
+}
+
+#[test]
+fn leeches_from_us_by_magnet() {
+    leeches_from_us(Client::QBittorrent, "--v1", Torrent::as_magnet);
+}
+
+#[test]
+fn seeds_for_our_get_by_torrent_file() {
+    seeds_for_our_get(Client::QBittorrent, "--v1", Torrent::as_file);
+}
+
+#[test]
+fn seeds_for_our_get_by_magnet() {
+    seeds_for_our_get(Client::QBittorrent, "--v1", Torrent::as_magnet);
+}
+
+#[test]
+fn leeches_a_hybrid_from_us_by_torrent_file() {
+    leeches_from_us(Client::QBittorrent, "--hybrid", Torrent::as_file);
+}
+
+#[test]
+fn leeches_a_hybrid_from_us_by_magnet() {
+    leeches_from_us(Client::QBittorrent, "--hybrid", Torrent::as_magnet);
+}
+
+#[test]
+fn seeds_a_hybrid_for_our_get_by_torrent_file() {
+    seeds_for_our_get(Client::QBittorrent, "--hybrid", Torrent::as_file);
+}
+
+#[test]
+fn seeds_a_hybrid_for_our_get_by_magnet() {
+    seeds_for_our_get(Client::QBittorrent, "--hybrid", Torrent::as_magnet);
+}

@@ -1,0 +1,267 @@
+//! What every test of this kind needs: our tracker on one host, a folder of photographs, our seeder on another host.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tests::rig::{Digests, Host, Lab, Program, Running, ask_until, digests, fill_folder};
+
+use crate::clients::{Client, PORT, Peer, Source};
+
+/// What one step may take. Transmission needs a quarter of a minute for any transfer, and six tests share two cores.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+
+/// A tracker of ours on a host of its own. The fields go in this order: programs, then the network, then files.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    tracker: Running,
+    tracker_host: Host,
+    tracker_address: SocketAddr,
+    announce: String,
+    lab: Lab,
+    folder: TempDir,
+}
+
+/// A torrent of ours and where its content lies.
+#[derive(Debug)]
+pub(crate) struct Torrent {
+    pub(crate) file: PathBuf,
+    pub(crate) content: PathBuf,
+    info_hash: String,
+    magnet: String,
+}
+
+impl Torrent {
+    pub(crate) fn as_file(&self) -> Source {
+        Source::File(self.file.clone())
+    }
+
+    pub(crate) fn as_magnet(&self) -> Source {
+        Source::Magnet(self.magnet.clone())
+    }
+
+    fn holder(&self) -> &Path {
+        self.content.parent().unwrap()
+    }
+
+    fn name(&self) -> &Path {
+        Path::new(self.content.file_name().unwrap())
+    }
+}
+
+impl Scene {
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        let lab = Lab::new();
+        let tracker_host = lab.host();
+        let folder = tempfile::tempdir().unwrap();
+        let tracker = Program::tracker()
+            .args(["serve", "--public", "--json", "--admin", "127.0.0.1:0"])
+            .args(["--http", &format!("{}:0", tracker_host.ipv4())])
+            .arg("--data")
+            .arg(folder.path().join("tracker"))
+            .on(&tracker_host)
+            .start();
+        let listening = tracker.wait_for_json("announce", LIMIT);
+        let announce = listening["announce"].as_str().unwrap().to_owned();
+        let tracker_address = listening["address"].as_str().unwrap().parse().unwrap();
+        Self {
+            tracker,
+            tracker_host,
+            tracker_address,
+            announce,
+            lab,
+            folder,
+        }
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        self.lab.host()
+    }
+
+    /// A place for the files of one program.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A torrent over a small folder: several pieces, files across borders of pieces, an empty one.
+    #[track_caller]
+    pub(crate) fn photographs(&self, kind: &str) -> Torrent {
+        let content = self.place("content/Photos of 2019");
+        fill_folder(
+            &content,
+            7,
+            &[3_000_000, 100_000, 1, 2_000_000, 0, 16_384, 70_000],
+        );
+        self.torrent_of(&content, kind)
+    }
+
+    /// A torrent made by our `create`.
+    #[track_caller]
+    pub(crate) fn torrent_of(&self, content: &Path, kind: &str) -> Torrent {
+        let file = self.place("made.torrent");
+        let made = Program::seeder()
+            .arg("create")
+            .arg(content)
+            .arg("--output")
+            .arg(&file)
+            .arg(kind);
+        made.args(["--tracker", &self.announce, "--json"])
+            .run(LIMIT)
+            .succeeded();
+        let facts = Program::seeder()
+            .args(["inspect", "--json"])
+            .arg(&file)
+            .run(LIMIT)
+            .succeeded()
+            .json();
+        let v1 = facts["info_hash_v1"].as_str();
+        let v2 = facts["info_hash_v2"].as_str();
+        let topics: Vec<String> = v1
+            .map(|hash| format!("xt=urn:btih:{hash}"))
+            .into_iter()
+            .chain(v2.map(|hash| format!("xt=urn:btmh:1220{hash}")))
+            .collect();
+        let escaped = self.announce.replace(':', "%3A").replace('/', "%2F");
+        let magnet = format!("magnet:?{}&dn=photos&tr={escaped}", topics.join("&"));
+        let info_hash = v1.or(v2).unwrap().chars().take(40).collect();
+        Torrent {
+            file,
+            content: content.to_owned(),
+            info_hash,
+            magnet,
+        }
+    }
+
+    /// Our `seed` on a host of its own, once the tracker knows it.
+    #[track_caller]
+    pub(crate) fn we_seed(&self, torrent: &Torrent) -> Running {
+        let seeder = Program::seeder()
+            .arg("seed")
+            .arg(&torrent.file)
+            .arg("--content")
+            .arg(torrent.holder())
+            .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .arg("--data")
+            .arg(self.place("seed-state"))
+            .on(&self.host())
+            .start();
+        self.wait_for_seeders(torrent, 1, &|| seeder.transcript());
+        seeder
+    }
+
+    /// Our `get` on a host of its own, from start to end.
+    #[track_caller]
+    pub(crate) fn we_get(&self, source: &Source, into: &Path) {
+        let word = match source {
+            Source::File(path) => path.to_string_lossy().into_owned(),
+            Source::Magnet(link) => link.clone(),
+        };
+        let got = Program::seeder()
+            .args(["get", &word, "--json", "--listen", &format!("0.0.0.0:{PORT}")])
+            .arg("--into")
+            .arg(into)
+            .arg("--data")
+            .arg(self.place("get-state"))
+            .on(&self.host())
+            .run(LIMIT)
+            .succeeded();
+        assert_eq!(got.json()["event"], "done");
+    }
+
+    /// Another client's whole copy on a host of its own, once the tracker knows it.
+    #[track_caller]
+    pub(crate) fn they_seed(&self, client: Client, torrent: &Torrent) -> Peer {
+        let peer = client.seed(
+            &self.host(),
+            &torrent.file,
+            torrent.holder(),
+            &self.place("client"),
+        );
+        self.wait_for_seeders(torrent, 1, &|| peer.transcript());
+        peer
+    }
+
+    /// Waits until our tracker counts so many seeders.
+    #[track_caller]
+    pub(crate) fn wait_for_seeders(&self, torrent: &Torrent, count: u32, story: &dyn Fn() -> String) {
+        let path = format!("/scrape?info_hash={}", percent_encoded(&torrent.info_hash));
+        let counted = format!("8:completei{count}e");
+        let mut last = String::new();
+        let question = || {
+            last = self.tracker_host.inside(|| http_get(self.tracker_address, &path));
+            last.contains(&counted).then_some(())
+        };
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ask_until("a seeder that is known to the tracker", LIMIT, question);
+        }));
+        assert!(
+            found.is_ok(),
+            "{} never had {count} seeders; the tracker says {last:?}\n{}\n{}",
+            torrent.info_hash,
+            story(),
+            self.tracker.transcript()
+        );
+    }
+}
+
+fn percent_encoded(hex: &str) -> String {
+    hex.as_bytes()
+        .chunks(2)
+        .flat_map(|pair| ["%".into(), String::from_utf8_lossy(pair)])
+        .collect()
+}
+
+/// The whole answer, as text as far as it is text.
+fn http_get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The other client downloads from our seeder, and has the same bytes.
+#[track_caller]
+pub(crate) fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
+    let scene = Scene::new();
+    let torrent = scene.photographs(kind);
+    let seeder = scene.we_seed(&torrent);
+    let into = scene.place("into");
+    let mut peer = client.leech(&scene.host(), &source(&torrent), &into, &scene.place("client"));
+    peer.wait_until_done(LIMIT);
+    check_same(
+        client,
+        &digests(&torrent.content),
+        &digests(&into.join(torrent.name())),
+    );
+    drop(seeder);
+}
+
+/// Our `get` downloads from the other client, and has the same bytes.
+#[track_caller]
+pub(crate) fn seeds_for_our_get(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
+    let scene = Scene::new();
+    let torrent = scene.photographs(kind);
+    let peer = scene.they_seed(client, &torrent);
+    let into = scene.place("into");
+    scene.we_get(&source(&torrent), &into);
+    assert_eq!(digests(&torrent.content), digests(&into.join(torrent.name())));
+    drop(peer);
+}
+
+/// Every file must be there; Transmission 3.00 makes no empty files.
+#[track_caller]
+pub(crate) fn check_same(client: Client, left: &Digests, arrived: &Digests) {
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let mut expected = left.clone();
+    expected.retain(|_, digest| client != Client::Transmission || digest != EMPTY);
+    assert_eq!(&expected, arrived, "from us to {client:?}");
+}

@@ -1,0 +1,188 @@
+//! Hosts on one cable: a network namespace each, joined by a bridge in a namespace of its own, so that nothing a test sends
+//! can leave the machine. Transmission drops peers in 127.0.0.0/8, so the hosts are 10.77.0.1, 10.77.0.2 and so on.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A bridge and the hosts on it. All of it is gone when this is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    hosts: AtomicU8,
+}
+
+impl Lab {
+    /// An empty cable.
+    #[track_caller]
+    pub fn new() -> Self {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(sweep_leftovers);
+        let name = format!(
+            "kinswarm{}-{}",
+            std::process::id(),
+            LABS.fetch_add(1, Ordering::Relaxed)
+        );
+        ip(&format!("netns add {name}"));
+        ip(&format!("-n {name} link add bridge type bridge stp_state 0"));
+        ip(&format!("-n {name} link set bridge up"));
+        Self {
+            name,
+            hosts: AtomicU8::new(0),
+        }
+    }
+
+    /// One more host, with an address of each family.
+    #[track_caller]
+    pub fn host(&self) -> Host {
+        let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
+        let host = Host {
+            namespace: format!("{}-{number}", self.name),
+            number,
+        };
+        let mut script = String::new();
+        let (lab, namespace) = (&self.name, &host.namespace);
+        let _ = writeln!(
+            script,
+            "link add port{number} type veth peer name eth0 netns {namespace}"
+        );
+        let _ = writeln!(script, "link set port{number} master bridge up");
+        ip(&format!("netns add {namespace}"));
+        ip_batch(lab, &script);
+        // `nodad`: an address that waits for duplicate detection cannot be bound yet.
+        let inside = format!(
+            "link set lo up\naddr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\nlink set eth0 up\n",
+            host.ipv4(),
+            host.ipv6()
+        );
+        ip_batch(namespace, &inside);
+        host
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for number in 1..=self.hosts.load(Ordering::Relaxed) {
+            delete_namespace(&format!("{}-{number}", self.name));
+        }
+        delete_namespace(&self.name);
+    }
+}
+
+/// A machine of its own, as far as the network can tell.
+#[derive(Clone, Debug)]
+pub struct Host {
+    namespace: String,
+    number: u8,
+}
+
+impl Host {
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub fn ipv4(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.number)
+    }
+
+    pub fn ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.number))
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        IpAddr::V4(self.ipv4())
+    }
+
+    /// Does something with this host's network: sockets opened inside belong to it.
+    #[track_caller]
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace =
+            fs::File::open(Path::new("/run/netns").join(&self.namespace)).expect("the host exists");
+        thread::scope(|scope| {
+            // Only this thread moves; it ends with the work.
+            let moved = scope.spawn(move || {
+                move_into_link_name_space(
+                    rustix::fd::AsFd::as_fd(&namespace),
+                    Some(LinkNameSpaceType::Network),
+                )
+                .expect("root may enter a namespace");
+                work()
+            });
+            moved
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+#[track_caller]
+fn ip(words: &str) {
+    let output = Command::new("ip")
+        .args(words.split_whitespace())
+        .output()
+        .unwrap_or_else(|error| panic!("these tests need `ip` (package iproute2): {error}"));
+    assert!(
+        output.status.success(),
+        "these tests make network namespaces, which needs root and a kernel with veth and bridge.\n`ip {words}`: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Several commands in one namespace at once: a process each would be slower than the network they make.
+#[track_caller]
+fn ip_batch(namespace: &str, script: &str) {
+    let mut child = Command::new("ip")
+        .args(["-n", namespace, "-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("`ip` was there a moment ago");
+    child
+        .stdin
+        .take()
+        .expect("stdin is piped")
+        .write_all(script.as_bytes())
+        .expect("`ip` reads its script");
+    assert!(
+        child.wait().expect("`ip` ends").success(),
+        "ip -n {namespace} failed at:\n{script}"
+    );
+}
+
+fn delete_namespace(name: &str) {
+    let _ = Command::new("ip")
+        .args(["netns", "del", name])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// A test that was killed could not tidy up. Its name holds the id of its process.
+fn sweep_leftovers() {
+    let Ok(entries) = fs::read_dir("/run/netns") else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix("kinswarm")
+            .and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            delete_namespace(&name);
+        }
+    }
+}
