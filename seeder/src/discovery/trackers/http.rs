@@ -1,0 +1,214 @@
+//! One announce over HTTP by one family of addresses: sent, bounded, read. Nothing is remembered here but connections.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, ClientBuilder, Response, Url};
+use shared::announce::{AnnounceReply, AnnounceRequest, Answer, Failure, join_query};
+
+/// A tracker that needs longer to accept a connection, or to answer, is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Looking up a name must not take longer than connecting to it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Replies beyond this are not read: 2,000 peers in dictionaries fit many times over.
+const REPLY_MAX: usize = 1024 * 1024;
+const REDIRECTS_MAX: usize = 3;
+
+/// One family of addresses. A tracker learns a peer's address of each family from an announce over it (BEP 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// What came of an announce.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Reply(AnnounceReply),
+    /// The tracker understood us and says no.
+    Refused(Failure),
+    /// No tracker was heard; the reason in words.
+    Nothing(String),
+    /// The URL is none that we could ever announce to.
+    Nonsense(String),
+}
+
+/// A client of each family, and the ports that peers of that family reach.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    v4: Client,
+    v6: Client,
+    port_v4: Option<u16>,
+    port_v6: Option<u16>,
+}
+
+impl Http {
+    /// For a program that peers reach at these addresses.
+    pub(super) fn new(listen: &[SocketAddr]) -> Result<Self, reqwest::Error> {
+        let port = |v4: bool| {
+            listen
+                .iter()
+                .find(|address| address.is_ipv4() == v4)
+                .map(SocketAddr::port)
+        };
+        Ok(Self {
+            v4: client(Ipv4Addr::UNSPECIFIED.into())?,
+            v6: client(Ipv6Addr::UNSPECIFIED.into())?,
+            port_v4: port(true),
+            port_v6: port(false),
+        })
+    }
+
+    /// Over which families to announce: those that the tracker has and that peers reach us by; where these have nothing
+    /// in common, one that the tracker has, since taking peers needs no listener.
+    pub(super) async fn families(&self, url: &str) -> Result<Vec<Family>, Heard> {
+        let url = parse(url).map_err(Heard::Nonsense)?;
+        let addresses = addresses_of(&url).await.map_err(Heard::Nothing)?;
+        let has = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
+        let known: Vec<Family> = [(Family::V4, true), (Family::V6, false)]
+            .into_iter()
+            .filter_map(|(family, v4)| has(v4).then_some(family))
+            .collect();
+        let reached: Vec<Family> = known
+            .iter()
+            .copied()
+            .filter(|family| self.own_port(*family).is_some())
+            .collect();
+        Ok(if reached.is_empty() {
+            known.into_iter().take(1).collect()
+        } else {
+            reached
+        })
+    }
+
+    fn own_port(&self, family: Family) -> Option<u16> {
+        match family {
+            Family::V4 => self.port_v4,
+            Family::V6 => self.port_v6,
+        }
+    }
+
+    /// The port to announce over a family.
+    pub(super) fn port(&self, family: Family) -> u16 {
+        // Discard's port where nobody listens: trackers refuse 0, and whoever dials 9 finds nobody.
+        self.own_port(family)
+            .or(self.port_v4)
+            .or(self.port_v6)
+            .unwrap_or(9)
+    }
+
+    /// Sends one announce and reads the answer.
+    pub(super) async fn announce(&self, url: &str, family: Family, request: &AnnounceRequest) -> Heard {
+        let url = match parse(&join_query(url, &request.to_query())) {
+            Ok(url) => url,
+            Err(reason) => return Heard::Nonsense(reason),
+        };
+        let client = match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        };
+        match exchange(client, url).await {
+            Ok(Answer::Reply(reply)) => Heard::Reply(reply),
+            Ok(Answer::Failure(failure)) => Heard::Refused(failure),
+            Err(reason) => Heard::Nothing(reason),
+        }
+    }
+}
+
+/// A client that speaks from one family only. No proxy: the tracker takes the sender's address for ours.
+fn client(from: IpAddr) -> Result<Client, reqwest::Error> {
+    ClientBuilder::new()
+        .user_agent(concat!("kinswarm-seeder/", env!("CARGO_PKG_VERSION")))
+        .local_address(from)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT)
+        .pool_max_idle_per_host(4)
+        .referer(false)
+        .http1_only()
+        .redirect(Policy::custom(follow))
+        .build()
+}
+
+/// A redirect may lead to another tracker, but not out of TLS, and not in circles.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let leaves_tls =
+        attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
+    if leaves_tls {
+        attempt.error("the tracker redirects from https to http")
+    } else if attempt.previous().len() > REDIRECTS_MAX {
+        attempt.error("the tracker redirects in circles")
+    } else {
+        attempt.follow()
+    }
+}
+
+fn parse(url: &str) -> Result<Url, String> {
+    let parsed = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
+    match parsed.scheme() {
+        "http" | "https" => Ok(parsed),
+        "udp" => Err("udp:// trackers are not supported yet".to_owned()),
+        other => Err(format!(
+            "{other}:// is not a tracker's scheme; http:// and https:// are"
+        )),
+    }
+}
+
+async fn addresses_of(url: &Url) -> Result<Vec<IpAddr>, String> {
+    let port = url.port_or_known_default().unwrap_or(80);
+    match url.host() {
+        None => Err("the URL names no host".to_owned()),
+        Some(url::Host::Ipv4(address)) => Ok(vec![address.into()]),
+        Some(url::Host::Ipv6(address)) => Ok(vec![address.into()]),
+        Some(url::Host::Domain(name)) => {
+            let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port))).await;
+            let found = found.map_err(|_| format!("looking up {name} took too long"))?;
+            let found = found.map_err(|error| format!("cannot look up {name}: {error}"))?;
+            Ok(found.map(|address| address.ip()).collect())
+        }
+    }
+}
+
+async fn exchange(client: &Client, url: Url) -> Result<Answer, String> {
+    let response = client.get(url).send().await.map_err(in_words)?;
+    let status = response.status();
+    let body = read(response).await?;
+    match Answer::decode(&body) {
+        Ok(answer @ Answer::Failure(_)) => Ok(answer),
+        Ok(answer) if status.is_success() => Ok(answer),
+        Ok(_) | Err(_) if !status.is_success() => Err(format!("the tracker answered HTTP {status}")),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(format!("the tracker's answer cannot be read: {error}")),
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(in_words)? {
+        if body.len() + chunk.len() > REPLY_MAX {
+            return Err(format!("the tracker's answer is longer than {REPLY_MAX} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The innermost cause, without the URL: announce URLs carry passkeys, and logs are read by others.
+fn in_words(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "the tracker did not answer in time".to_owned();
+    }
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let cause = cause.to_string();
+    if error.is_connect() {
+        format!("cannot connect: {cause}")
+    } else {
+        cause
+    }
+}

@@ -1,0 +1,144 @@
+//! Announces to trackers: one task owns the announcers of all torrents and speaks HTTP for them. What to announce, when,
+//! and to whom is decided in `torrent::announcer`.
+//!
+//! Both directions are bounded channels, and they cannot wait for each other in a ring: the task never waits to hand out
+//! an event, it stops starting announces until the events it holds are taken.
+
+mod http;
+mod task;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::announce::Event;
+use shared::id::{InfoHash, PeerId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::engine::TorrentKey;
+use crate::metrics::Counters;
+
+/// How long all goodbyes together may take. A program stops within 5 s, also with dead trackers.
+pub const STOP_BUDGET: Duration = Duration::from_secs(4);
+
+/// What announces say of this process, whatever the torrent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub peer_id: PeerId,
+    /// Where peers really reach us: each family is announced with its own port.
+    pub listen: Vec<SocketAddr>,
+    pub clock: Clock,
+}
+
+/// A torrent to announce.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    pub key: TorrentKey,
+    /// Every hash by which peers may know it: a hybrid has two, each announced by itself (BEP 52).
+    pub info_hashes: Vec<InfoHash>,
+    /// Tiers of URLs (BEP 12).
+    pub tiers: Vec<Vec<String>>,
+    /// Read at the moment an announce leaves.
+    pub counters: Arc<Counters>,
+}
+
+/// What became of one announce.
+#[derive(Clone, Debug)]
+pub struct TrackerEvent {
+    pub key: TorrentKey,
+    pub info_hash: InfoHash,
+    pub url: String,
+    pub result: Outcome,
+}
+
+/// A tracker's answer, or why there is none.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Answered {
+        /// What was announced: scripts wait for the answer to `started`.
+        event: Event,
+        interval: Duration,
+        peers: Vec<SocketAddr>,
+        seeders: Option<u32>,
+        leechers: Option<u32>,
+        warning: Option<String>,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// The announcing task cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("no HTTP client can be made: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+#[derive(Debug)]
+enum Command {
+    Add(Swarm),
+    Completed(TorrentKey),
+    WantPeers(TorrentKey),
+    Remove(TorrentKey),
+    Stop { done: oneshot::Sender<()> },
+}
+
+/// The handle to the announcing task. When the last one is dropped, the task ends without a goodbye.
+#[derive(Clone, Debug)]
+pub struct Trackers {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Trackers {
+    /// Starts the task. Answers and failures arrive on the receiver, in the order in which they were heard.
+    pub fn start(settings: Settings) -> Result<(Self, mpsc::Receiver<TrackerEvent>), StartError> {
+        let http = http::Http::new(&settings.listen)?;
+        let (commands, inbox) = mpsc::channel(64);
+        let (events, answers) = mpsc::channel(64);
+        tokio::spawn(task::Task::new(settings, http, events).run(inbox));
+        Ok((Self { commands }, answers))
+    }
+
+    /// Announces `started`, and from then on whenever it is time.
+    pub async fn add(&self, swarm: Swarm) {
+        self.send(Command::Add(swarm)).await;
+    }
+
+    /// The last piece was verified: says `completed`.
+    pub async fn completed(&self, key: TorrentKey) {
+        self.send(Command::Completed(key)).await;
+    }
+
+    /// Asks sooner, where the trackers allow it.
+    pub async fn want_peers(&self, key: TorrentKey) {
+        self.send(Command::WantPeers(key)).await;
+    }
+
+    /// Says `stopped` and forgets the torrent.
+    pub async fn remove(&self, key: TorrentKey) {
+        self.send(Command::Remove(key)).await;
+    }
+
+    /// Says `stopped` for all torrents at once and waits for the answers, at most [`STOP_BUDGET`].
+    pub async fn stop(&self) {
+        let (done, all_said) = oneshot::channel();
+        let goodbye = async {
+            self.send(Command::Stop { done }).await;
+            // An error means that the task is gone, so nothing is left to wait for.
+            let _ = all_said.await;
+        };
+        if tokio::time::timeout(STOP_BUDGET, goodbye).await.is_err() {
+            tracing::warn!("some trackers did not hear that we leave; they will forget us by themselves");
+        }
+    }
+
+    async fn send(&self, command: Command) {
+        // The receiver is gone only when the task has ended, and then there is nothing to announce.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

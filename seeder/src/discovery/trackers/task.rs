@@ -1,0 +1,470 @@
+//! The task that owns all announcers. It decides nothing: it does what they ask, when they ask, and tells them what came
+//! of it, with a bound on how much it does at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use shared::announce::{AnnounceReply, AnnounceRequest, Event, Key, RetryIn};
+use shared::id::InfoHash;
+use shared::moment::Moment;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::http::{Family, Heard, Http};
+use super::{Command, Outcome, Settings, Swarm, TrackerEvent};
+use crate::engine::TorrentKey;
+use crate::metrics::Counters;
+use crate::torrent::announcer::{self, Announce, Announcer};
+
+/// So many announces to one host travel at once; the others wait for these connections and then use them.
+const PER_HOST: usize = 8;
+/// So many announces travel at once in all.
+const IN_ALL: usize = 128;
+/// No more announces are started while so many answers wait to be taken.
+const UNTAKEN_MAX: usize = 256;
+
+/// One hash of one torrent: a hybrid has two announcers.
+type Id = (TorrentKey, InfoHash);
+
+pub(super) struct Task {
+    settings: Settings,
+    http: Http,
+    /// The same for all torrents and families, so that trackers know us again (DESIGN, decision 5).
+    key: Key,
+    dice: SmallRng,
+    entries: BTreeMap<Id, Entry>,
+    due: BTreeSet<(Moment, Id)>,
+    hosts: BTreeMap<String, Host>,
+    attempts: BTreeMap<u64, Attempt>,
+    attempts_made: u64,
+    running: JoinSet<Step>,
+    untaken: VecDeque<TrackerEvent>,
+    events: mpsc::Sender<TrackerEvent>,
+    all_said: Option<oneshot::Sender<()>>,
+}
+
+struct Entry {
+    announcer: Announcer,
+    counters: Arc<Counters>,
+    /// When the announcer wants to be called, as noted in `due`.
+    deadline: Option<Moment>,
+    /// What each tracker gave us to send back (BEP 3's `tracker id`).
+    tracker_ids: BTreeMap<String, Vec<u8>>,
+    /// Announces that wait or travel.
+    open: usize,
+    leaving: bool,
+}
+
+#[derive(Default)]
+struct Host {
+    travelling: usize,
+    waiting: VecDeque<(Id, Announce)>,
+}
+
+/// One announce that travels, by one family or both.
+struct Attempt {
+    id: Id,
+    host: String,
+    announce: Announce,
+    /// Families that have not answered.
+    pending: usize,
+    answered: bool,
+    failure: Option<Heard>,
+}
+
+/// What a spawned piece of work brings back.
+enum Step {
+    Families {
+        attempt: u64,
+        families: Result<Vec<Family>, Heard>,
+    },
+    Heard {
+        attempt: u64,
+        heard: Heard,
+    },
+}
+
+impl Task {
+    pub(super) fn new(settings: Settings, http: Http, events: mpsc::Sender<TrackerEvent>) -> Self {
+        let mut dice: SmallRng = rand::make_rng();
+        Self {
+            settings,
+            http,
+            key: Key::from_number(dice.random()),
+            dice,
+            entries: BTreeMap::new(),
+            due: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            attempts_made: 0,
+            running: JoinSet::new(),
+            untaken: VecDeque::new(),
+            events,
+            all_said: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let events = self.events.clone();
+        loop {
+            self.start_waiting();
+            if self.entries.is_empty()
+                && let Some(done) = self.all_said.take()
+            {
+                // The asker may have lost patience; then nobody listens.
+                let _ = done.send(());
+                return;
+            }
+            let wake = self
+                .due
+                .first()
+                .map(|(moment, _)| self.settings.clock.instant(*moment));
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(step) = self.running.join_next() => match step {
+                    Ok(step) => self.step(step),
+                    Err(error) => tracing::error!(%error, "an announce ended in a panic"),
+                },
+                permit = events.reserve(), if !self.untaken.is_empty() => match permit {
+                    Ok(permit) => self.hand_out(permit),
+                    Err(_) => self.untaken.clear(),
+                },
+                () = sleep_until(wake) => self.call_due(),
+            }
+        }
+    }
+
+    fn hand_out(&mut self, permit: mpsc::Permit<'_, TrackerEvent>) {
+        if let Some(event) = self.untaken.pop_front() {
+            permit.send(event);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(swarm) => self.add(swarm),
+            Command::Completed(key) => self.tell_all(key, &announcer::Input::Completed),
+            Command::WantPeers(key) => self.tell_all(key, &announcer::Input::WantPeers),
+            Command::Remove(key) => self.leave(Some(key)),
+            Command::Stop { done } => {
+                self.all_said = Some(done);
+                self.leave(None);
+            }
+        }
+    }
+
+    fn add(&mut self, swarm: Swarm) {
+        for info_hash in swarm.info_hashes {
+            let id = (swarm.key, info_hash);
+            let entry = Entry {
+                announcer: Announcer::new(swarm.tiers.clone(), &mut self.dice),
+                counters: Arc::clone(&swarm.counters),
+                deadline: None,
+                tracker_ids: BTreeMap::new(),
+                open: 0,
+                leaving: false,
+            };
+            self.entries.insert(id, entry);
+            let left = swarm.counters.left();
+            self.tell(id, announcer::Input::Start { left });
+        }
+    }
+
+    /// Says goodbye for one torrent, or for all.
+    fn leave(&mut self, key: Option<TorrentKey>) {
+        let leaving: Vec<Id> = self
+            .entries
+            .keys()
+            .copied()
+            .filter(|id| key.is_none_or(|key| id.0 == key))
+            .collect();
+        for id in leaving {
+            self.forget_waiting(id);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.leaving = true;
+            }
+            self.tell(id, announcer::Input::Stop);
+            self.forget_if_gone(id);
+        }
+    }
+
+    /// Announces that have not left say nothing that a goodbye would not unsay.
+    fn forget_waiting(&mut self, id: Id) {
+        let mut forgotten = 0;
+        for host in self.hosts.values_mut() {
+            let before = host.waiting.len();
+            host.waiting.retain(|(other, _)| *other != id);
+            forgotten += before - host.waiting.len();
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.open -= forgotten;
+        }
+    }
+
+    fn forget_if_gone(&mut self, id: Id) {
+        if self
+            .entries
+            .get(&id)
+            .is_some_and(|entry| entry.leaving && entry.open == 0)
+            && let Some(entry) = self.entries.remove(&id)
+            && let Some(deadline) = entry.deadline
+        {
+            self.due.remove(&(deadline, id));
+        }
+    }
+
+    fn tell_all(&mut self, key: TorrentKey, input: &announcer::Input) {
+        let ids: Vec<Id> = self.entries.keys().copied().filter(|id| id.0 == key).collect();
+        for id in ids {
+            self.tell(id, input.clone());
+        }
+    }
+
+    fn call_due(&mut self) {
+        let now = self.settings.clock.now();
+        while let Some((moment, id)) = self.due.first().copied().filter(|(moment, _)| *moment <= now) {
+            self.due.remove(&(moment, id));
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.deadline = None;
+            }
+            self.tell(id, announcer::Input::Tick);
+        }
+    }
+
+    /// Feeds one announcer, queues what it asks for, and notes when it wants to be called.
+    fn tell(&mut self, id: Id, input: announcer::Input) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        entry
+            .announcer
+            .handle(self.settings.clock.now(), input, &mut self.dice);
+        while let Some(announce) = entry.announcer.poll() {
+            entry.open += 1;
+            let host = self.hosts.entry(host_of(&announce.tracker)).or_default();
+            host.waiting.push_back((id, announce));
+        }
+        let deadline = entry.announcer.deadline().filter(|_| !entry.leaving);
+        if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
+            self.due.remove(&(old, id));
+        }
+        if let Some(new) = deadline {
+            self.due.insert((new, id));
+        }
+    }
+
+    /// Lets announces travel as far as the bounds allow.
+    fn start_waiting(&mut self) {
+        let mut starting = Vec::new();
+        for (name, host) in &mut self.hosts {
+            while host.travelling < PER_HOST
+                && self.attempts.len() + starting.len() < IN_ALL
+                && self.untaken.len() < UNTAKEN_MAX
+                && let Some((id, announce)) = host.waiting.pop_front()
+            {
+                host.travelling += 1;
+                starting.push(Attempt {
+                    id,
+                    host: name.clone(),
+                    announce,
+                    pending: 0,
+                    answered: false,
+                    failure: None,
+                });
+            }
+        }
+        self.hosts
+            .retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
+        for attempt in starting {
+            let (number, http, url) = (
+                self.attempts_made,
+                self.http.clone(),
+                attempt.announce.tracker.clone(),
+            );
+            self.attempts_made += 1;
+            self.attempts.insert(number, attempt);
+            self.running.spawn(async move {
+                Step::Families {
+                    attempt: number,
+                    families: http.families(&url).await,
+                }
+            });
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Families {
+                attempt,
+                families: Ok(families),
+            } if !families.is_empty() => {
+                self.send(attempt, families);
+            }
+            Step::Families { attempt, families } => {
+                let failure = families
+                    .err()
+                    .unwrap_or_else(|| Heard::Nothing("the name has no address".to_owned()));
+                self.conclude(attempt, Some(failure));
+            }
+            Step::Heard { attempt, heard } => self.heard(attempt, heard),
+        }
+    }
+
+    fn send(&mut self, number: u64, families: Vec<Family>) {
+        let Some(attempt) = self.attempts.get_mut(&number) else {
+            return;
+        };
+        let Some(entry) = self.entries.get(&attempt.id) else {
+            return;
+        };
+        attempt.pending = families.len();
+        for family in families {
+            let request = AnnounceRequest {
+                uploaded: entry.counters.uploaded(),
+                downloaded: entry.counters.downloaded(),
+                left: entry.counters.left(),
+                event: attempt.announce.event,
+                numwant: Some(attempt.announce.numwant),
+                key: Some(self.key),
+                tracker_id: entry.tracker_ids.get(&attempt.announce.tracker).cloned(),
+                ..AnnounceRequest::new(attempt.id.1, self.settings.peer_id, self.http.port(family))
+            };
+            let (http, url) = (self.http.clone(), attempt.announce.tracker.clone());
+            self.running.spawn(async move {
+                Step::Heard {
+                    attempt: number,
+                    heard: http.announce(&url, family, &request).await,
+                }
+            });
+        }
+    }
+
+    /// The first family that is answered counts for the announcer; the other may still bring peers.
+    fn heard(&mut self, number: u64, heard: Heard) {
+        let Some(attempt) = self.attempts.get_mut(&number) else {
+            return;
+        };
+        attempt.pending -= 1;
+        let last = attempt.pending == 0;
+        match heard {
+            Heard::Reply(reply) => {
+                let first = !std::mem::replace(&mut attempt.answered, true);
+                let (id, announce) = (attempt.id, attempt.announce.clone());
+                self.answered(id, announce, reply, first);
+            }
+            // A refusal says more than silence.
+            refused @ Heard::Refused(_) => attempt.failure = Some(refused),
+            silence => attempt.failure = attempt.failure.take().or(Some(silence)),
+        }
+        if last {
+            let failure = self
+                .attempts
+                .get_mut(&number)
+                .and_then(|attempt| attempt.failure.take());
+            self.conclude(number, failure);
+        }
+    }
+
+    fn answered(&mut self, id: Id, announce: Announce, mut reply: AnnounceReply, first: bool) {
+        if let (Some(given), Some(entry)) = (reply.tracker_id.take(), self.entries.get_mut(&id)) {
+            entry.tracker_ids.insert(announce.tracker.clone(), given);
+        }
+        if first {
+            let answered = announcer::Input::Answered {
+                tracker: announce.tracker.clone(),
+                interval: reply.interval,
+                min_interval: reply.min_interval,
+            };
+            self.tell(id, answered);
+        } else if reply.peers.is_empty() {
+            return;
+        }
+        let result = Outcome::Answered {
+            event: if first { announce.event } else { Event::None },
+            interval: reply.interval,
+            peers: reply.peers,
+            seeders: reply.complete,
+            leechers: reply.incomplete,
+            warning: reply.warning,
+        };
+        self.untaken.push_back(TrackerEvent {
+            key: id.0,
+            info_hash: id.1,
+            url: announce.tracker,
+            result,
+        });
+    }
+
+    /// All that can be heard of an announce was heard.
+    fn conclude(&mut self, number: u64, failure: Option<Heard>) {
+        let Some(attempt) = self.attempts.remove(&number) else {
+            return;
+        };
+        let Attempt {
+            id,
+            host,
+            announce,
+            answered,
+            ..
+        } = attempt;
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.travelling -= 1;
+        }
+        if !answered && let Some(failure) = failure {
+            self.failed(id, announce, failure);
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.open -= 1;
+        }
+        self.forget_if_gone(id);
+    }
+
+    fn failed(&mut self, id: Id, announce: Announce, failure: Heard) {
+        let (reason, retry_in) = match failure {
+            Heard::Refused(refused) => {
+                let interval = refused.interval.max(refused.min_interval);
+                (refused.reason, refused.retry_in.or(interval.map(RetryIn::After)))
+            }
+            Heard::Nothing(reason) => (reason, None),
+            // No later try makes sense of it.
+            Heard::Nonsense(reason) => (reason, Some(RetryIn::Never)),
+            Heard::Reply(_) => return,
+        };
+        self.tell(
+            id,
+            announcer::Input::Failed {
+                tracker: announce.tracker.clone(),
+                retry_in,
+            },
+        );
+        let result = Outcome::Failed { reason };
+        self.untaken.push_back(TrackerEvent {
+            key: id.0,
+            info_hash: id.1,
+            url: announce.tracker,
+            result,
+        });
+    }
+}
+
+/// Sleeps until then; without a wish, for ever.
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Announces to one host share connections and a bound. A URL that names no host fails by itself, later.
+fn host_of(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| Some(format!("{}:{:?}", url.host_str()?, url.port())))
+        .unwrap_or_default()
+}
