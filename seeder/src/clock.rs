@@ -13,14 +13,28 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that shows [`Moment::START`] now.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that asks for the time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that asks for the time"
+    )]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// The time now.
     pub fn now(self) -> Moment {
         Moment::START + self.start.elapsed()
+    }
+
+    /// The instant so far from now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that asks for the time"
+    )]
+    pub fn after(self, duration: Duration) -> Instant {
+        Instant::now() + duration
     }
 
     /// The instant to sleep until. A moment is cut to whole milliseconds, so the next one is waited for: a timer that

@@ -14,7 +14,10 @@ pub struct Counters {
 impl Counters {
     /// A torrent that still misses so many bytes.
     pub fn new(left: u64) -> Self {
-        Self { left: AtomicU64::new(left), ..Self::default() }
+        Self {
+            left: AtomicU64::new(left),
+            ..Self::default()
+        }
     }
 
     /// Payload sent to peers.

@@ -1,1 +1,8 @@
-//! Sockets: the listener, the dialer, and the pipe between one socket and whole messages.
+//! Sockets: who calls and is called, the exchange of handshakes, and one pipe a connection. Nothing here knows a rule.
+
+pub(crate) mod dialer;
+pub(crate) mod handshake;
+mod inbox;
+pub(crate) mod listener;
+pub(crate) mod pipe;
+mod uploader;

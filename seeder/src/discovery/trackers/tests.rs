@@ -52,7 +52,10 @@ async fn serve(mut stream: TcpStream, tell: mpsc::UnboundedSender<String>, answe
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -94,11 +97,24 @@ async fn a_torrent_is_announced_with_our_real_port_and_numbers() {
     let (trackers, mut events) = start();
     trackers.add(swarm(&[&tracker.url])).await;
     let asked = tracker.request().await;
-    assert_eq!((asked.info_hash, asked.port, asked.left, asked.event), (HASH, 4001, 5, Event::Started));
+    assert_eq!(
+        (asked.info_hash, asked.port, asked.left, asked.event),
+        (HASH, 4001, 5, Event::Started)
+    );
     assert!(asked.compact && asked.key.is_some());
     let heard = events.recv().await.unwrap();
-    assert_eq!((heard.key, heard.info_hash, &heard.url), (KEY, HASH, &tracker.url));
-    let Outcome::Answered { event, peers, seeders, leechers, .. } = heard.result else {
+    assert_eq!(
+        (heard.key, heard.info_hash, &heard.url),
+        (KEY, HASH, &tracker.url)
+    );
+    let Outcome::Answered {
+        event,
+        peers,
+        seeders,
+        leechers,
+        ..
+    } = heard.result
+    else {
         panic!("{:?}", heard.result)
     };
     assert_eq!((event, seeders, leechers), (Event::Started, Some(2), Some(1)));
@@ -114,7 +130,10 @@ async fn leaving_is_said_and_waited_for_and_the_key_stays_the_same() {
     events.recv().await.unwrap();
     trackers.stop().await;
     let goodbye = tracker.request().await;
-    assert_eq!((goodbye.event, goodbye.numwant, goodbye.key), (Event::Stopped, Some(0), hello.key));
+    assert_eq!(
+        (goodbye.event, goodbye.numwant, goodbye.key),
+        (Event::Stopped, Some(0), hello.key)
+    );
 }
 
 /// Time is paused: it jumps ahead whenever all wait, so the test takes no longer than its work.
@@ -134,7 +153,12 @@ async fn answers_that_nobody_takes_stop_nothing() {
     let mut tracker = Fake::answering(ONE_PEER).await;
     let (trackers, _untaken) = start();
     for key in 0..200 {
-        trackers.add(Swarm { key: TorrentKey(key), ..swarm(&[&tracker.url]) }).await;
+        trackers
+            .add(Swarm {
+                key: TorrentKey(key),
+                ..swarm(&[&tracker.url])
+            })
+            .await;
     }
     trackers.stop().await;
     assert_eq!(tracker.request().await.event, Event::Started);
@@ -156,18 +180,36 @@ async fn a_refusal_is_passed_on_in_the_trackers_words() {
 #[tokio::test]
 async fn what_is_no_tracker_is_named_without_its_passkey() {
     let rubbish = failure(&Fake::answering(b"<html>").await.url).await;
-    assert!(rubbish.starts_with("the tracker's answer cannot be read"), "{rubbish}");
+    assert!(
+        rubbish.starts_with("the tracker's answer cannot be read"),
+        "{rubbish}"
+    );
     let endless = failure(&Fake::answering(&vec![b'x'; 2 * 1024 * 1024]).await.url).await;
     assert_eq!(endless, "the tracker's answer is longer than 1048576 bytes");
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let closed = failure(&format!("http://127.0.0.1:{port}/secretpasskey/announce")).await;
-    assert!(closed.starts_with("cannot connect: ") && !closed.contains("secret"), "{closed}");
+    assert!(
+        closed.starts_with("cannot connect: ") && !closed.contains("secret"),
+        "{closed}"
+    );
 }
 
 #[tokio::test]
 async fn urls_that_cannot_be_announced_to_say_why() {
-    assert_eq!(failure("udp://127.0.0.1:1/announce").await, "udp:// trackers are not supported yet");
-    assert!(failure("magnet:?x").await.starts_with("magnet:// is not a tracker's scheme"));
+    assert_eq!(
+        failure("udp://127.0.0.1:1/announce").await,
+        "udp:// trackers are not supported yet"
+    );
+    assert!(
+        failure("magnet:?x")
+            .await
+            .starts_with("magnet:// is not a tracker's scheme")
+    );
     assert!(failure("no url").await.starts_with("not a URL"));
 }
 
@@ -180,7 +222,10 @@ async fn a_redirect_is_followed_but_not_in_circles() {
     let moved = Fake::start(Some(to(&tracker.url).into_bytes())).await;
     let (trackers, mut events) = start();
     trackers.add(swarm(&[&moved.url])).await;
-    assert!(matches!(events.recv().await.unwrap().result, Outcome::Answered { .. }));
+    assert!(matches!(
+        events.recv().await.unwrap().result,
+        Outcome::Answered { .. }
+    ));
     let circle = Fake::start(Some(to("/again").into_bytes())).await;
     assert_eq!(failure(&circle.url).await, "the tracker redirects in circles");
 }

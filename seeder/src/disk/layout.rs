@@ -1,0 +1,151 @@
+//! Where a torrent's bytes lie: the one address space of its pieces on one side, its files on the other. Pure arithmetic.
+
+use std::ops::Range;
+
+/// One file's place in the address space of the torrent's pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The address of the file's first byte.
+    pub(super) start: u64,
+    pub(super) length: u64,
+    /// Zeros that only fill a piece up (BEP 47): never on a disk.
+    pub(super) padding: bool,
+}
+
+/// A run of bytes inside one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// The file's number in the torrent; `None` is padding.
+    pub(super) file: Option<usize>,
+    /// The first byte, counted from the start of the file.
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// All files of a torrent, in the order of their addresses.
+#[derive(Debug)]
+pub(super) struct Layout {
+    places: Vec<Place>,
+}
+
+impl Layout {
+    pub(super) fn new(places: Vec<Place>) -> Self {
+        debug_assert!(
+            places.is_sorted_by_key(|place| place.start),
+            "files stand in the order of their addresses"
+        );
+        Self { places }
+    }
+
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The runs that make up `length` bytes from `address`, in order. Addresses that no file covers (they exist only
+    /// past the end of a v2 file) are skipped.
+    pub(super) fn stretches(&self, address: u64, length: u64) -> impl Iterator<Item = Stretch> + '_ {
+        let end = address + length;
+        self.covering(address, length).filter_map(move |(file, place)| {
+            let from = address.max(place.start);
+            let until = end.min(place.start + place.length);
+            (from < until).then(|| Stretch {
+                file: (!place.padding).then_some(file),
+                offset: from - place.start,
+                length: until - from,
+            })
+        })
+    }
+
+    /// The files that hold some of these bytes, padding left out.
+    pub(super) fn files(&self, address: u64, length: u64) -> impl Iterator<Item = usize> + '_ {
+        self.stretches(address, length).filter_map(|stretch| stretch.file)
+    }
+
+    /// The addresses of one file.
+    pub(super) fn addresses(&self, file: usize) -> Range<u64> {
+        self.places
+            .get(file)
+            .map_or(0..0, |place| place.start..place.start + place.length)
+    }
+
+    fn covering(&self, address: u64, length: u64) -> impl Iterator<Item = (usize, &Place)> {
+        let first = self
+            .places
+            .partition_point(|place| place.start + place.length <= address);
+        let places = self.places.iter().enumerate().skip(first);
+        places.take_while(move |(_, place)| place.start < address + length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Files end to end; a length in brackets is padding.
+    fn layout(lengths: &[(u64, bool)]) -> Layout {
+        let mut start = 0;
+        Layout::new(
+            lengths
+                .iter()
+                .map(|&(length, padding)| {
+                    let place = Place {
+                        start,
+                        length,
+                        padding,
+                    };
+                    start += length;
+                    place
+                })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_run_over_three_files_is_cut_at_their_borders() {
+        let layout = layout(&[(10, false), (3, true), (0, false), (20, false)]);
+        let runs: Vec<_> = layout
+            .stretches(4, 12)
+            .map(|run| (run.file, run.offset, run.length))
+            .collect();
+        assert_eq!(runs, [(Some(0), 4, 6), (None, 0, 3), (Some(3), 0, 3)]);
+    }
+
+    #[test]
+    fn the_gap_behind_a_short_v2_file_belongs_to_nobody() {
+        let places = [(0, 5), (16, 4)].map(|(start, length)| Place {
+            start,
+            length,
+            padding: false,
+        });
+        let layout = Layout::new(places.to_vec());
+        let runs: Vec<_> = layout
+            .stretches(0, 20)
+            .map(|run| (run.file, run.length))
+            .collect();
+        assert_eq!(runs, [(Some(0), 5), (Some(1), 4)]);
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_cover_every_byte_once_and_in_order(
+            lengths in prop::collection::vec((0_u64..50, any::<bool>()), 1..20),
+            address in 0_u64..600,
+            length in 0_u64..200,
+        ) {
+            let layout = layout(&lengths);
+            let total: u64 = lengths.iter().map(|(length, _)| length).sum();
+            let mut at = address;
+            for run in layout.stretches(address, length) {
+                prop_assert!(run.length > 0);
+                if let Some(file) = run.file {
+                    prop_assert_eq!(layout.addresses(file).start + run.offset, at);
+                    prop_assert!(run.offset + run.length <= layout.places()[file].length);
+                }
+                at += run.length;
+            }
+            prop_assert_eq!(at, (address + length).min(total).max(address));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Finds out what of a torrent is on disk already, hashing as little as possible. May take as long as the disk needs, and
+//! stops early when asked to.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use shared::bitfield::Bitfield;
+use shared::geometry::PieceIndex;
+use shared::metainfo::{FileKind, Info};
+use tokio_util::sync::CancellationToken;
+
+use super::pool::FilePool;
+use super::resume::{Journal, Record};
+use super::storage::{Stamp, Storage, StorageError};
+
+/// A file that was last written so much later than the record was written to by somebody else. The program writes a
+/// line before each write, so its own lie within the time that one write takes to begin.
+const SLACK_NANOS: i128 = 2_000_000_000;
+
+/// Missing files are named one by one up to here.
+const TROUBLES_MAX: usize = 20;
+
+/// A torrent to be opened.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) info: Arc<Info>,
+    pub(crate) root: PathBuf,
+    /// Write what is missing; otherwise nothing is ever written.
+    pub(crate) writes: bool,
+    /// The state folder.
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// An open torrent.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) storage: Arc<Storage>,
+    /// What is there. In a torrent that is only read, pieces that were never hashed are among them: they are hashed before
+    /// their first byte leaves.
+    pub(crate) have: Bitfield,
+    pub(crate) journal: Option<Arc<Journal>>,
+    pub(crate) troubles: Vec<StorageError>,
+}
+
+impl Opening {
+    /// Opens it. May wait.
+    pub(crate) fn open(self) -> Opened {
+        let storage = Arc::new(Storage::new(
+            Arc::clone(&self.info),
+            self.root.clone(),
+            Arc::clone(&self.pool),
+        ));
+        let data = self.data.as_deref();
+        let record = data.and_then(|data| Record::load(data, self.info.wire_hash(), &storage));
+        if self.writes {
+            self.open_to_write(storage, record)
+        } else {
+            open_to_read(storage, record)
+        }
+    }
+
+    fn open_to_write(self, storage: Arc<Storage>, record: Option<Record>) -> Opened {
+        storage.survey();
+        let doubtful = match record {
+            Some(record) => recall(&storage, &record),
+            None => present(&storage).collect(),
+        };
+        hash(&storage, doubtful.into_iter().collect(), &self.stop);
+        let mut troubles: Vec<_> = storage.prepare().err().into_iter().collect();
+        let have = storage.trusted();
+        let journal = self.data.and_then(|data| {
+            // Exact facts are for files at rest; these are about to be written, and the record's own time tells.
+            let begun = Journal::begin(&data, self.info.wire_hash(), &have, &[]);
+            begun.map(Arc::new).map_err(|error| troubles.push(error)).ok()
+        });
+        Opened {
+            storage,
+            have,
+            journal,
+            troubles,
+        }
+    }
+}
+
+fn open_to_read(storage: Arc<Storage>, record: Option<Record>) -> Opened {
+    storage.seal();
+    let (mut have, mut troubles) = (Bitfield::all(storage.geometry()), Vec::new());
+    let (stamps, mut changed) = (storage.stamps(), BTreeSet::new());
+    for (number, file) in storage.info().files().iter().enumerate() {
+        let stamp = stamps.get(number).copied().flatten();
+        if file.kind != FileKind::Regular {
+            continue;
+        }
+        if stamp.is_none_or(|stamp| stamp.size != file.length) {
+            storage
+                .pieces_of(number)
+                .into_iter()
+                .for_each(|piece| _ = have.unset(piece));
+            if troubles.len() < TROUBLES_MAX {
+                troubles.push(wrong_size(&storage, number, file.length, stamp));
+            }
+        }
+        if record
+            .as_ref()
+            .and_then(|record| record.facts.get(number).copied().flatten())
+            != stamp
+        {
+            changed.extend(storage.pieces_of(number));
+        }
+    }
+    if let Some(record) = record {
+        let known = storage
+            .geometry()
+            .pieces()
+            .filter(|piece| record.have.has(*piece) && have.has(*piece));
+        known
+            .filter(|piece| !changed.contains(piece))
+            .for_each(|piece| storage.trust(piece));
+    }
+    Opened {
+        storage,
+        have,
+        journal: None,
+        troubles,
+    }
+}
+
+fn wrong_size(storage: &Storage, file: usize, length: u64, stamp: Option<Stamp>) -> StorageError {
+    let reason = match stamp {
+        None => "missing".to_owned(),
+        Some(Stamp { size, .. }) => format!("{size} bytes long, where the torrent has {length}"),
+    };
+    StorageError::Io {
+        path: storage.path(file),
+        source: std::io::Error::other(reason),
+    }
+}
+
+/// Trusts what the record says of files that nobody else touched; gives back the pieces that must be hashed.
+fn recall(storage: &Storage, record: &Record) -> BTreeSet<PieceIndex> {
+    let (stamps, mut touched) = (storage.stamps(), BTreeSet::new());
+    for (file, stamp) in stamps.iter().enumerate() {
+        let fact = record.facts.get(file).copied().flatten();
+        let unchanged = match (stamp, fact) {
+            (Some(stamp), Some(fact)) => *stamp == fact,
+            (Some(stamp), None) => stamp.modified <= record.touched + SLACK_NANOS,
+            (None, _) => true,
+        };
+        if !unchanged {
+            touched.extend(storage.pieces_of(file));
+        }
+    }
+    let mut doubtful = BTreeSet::new();
+    for piece in present(storage) {
+        if touched.contains(&piece) || record.pending.contains(&piece) {
+            doubtful.insert(piece);
+        } else if record.have.has(piece) {
+            storage.trust(piece);
+        }
+    }
+    doubtful
+}
+
+/// The pieces whose bytes all lie inside files as long as they are now.
+fn present(storage: &Storage) -> impl Iterator<Item = PieceIndex> + '_ {
+    let stamps = storage.stamps();
+    storage.geometry().pieces().filter(move |piece| {
+        let length = u64::from(storage.geometry().length_of(*piece));
+        let mut stretches = storage
+            .layout()
+            .stretches(storage.geometry().start_of(*piece), length);
+        stretches.all(|stretch| {
+            let size = |file: usize| stamps.get(file).copied().flatten().map_or(0, |stamp| stamp.size);
+            stretch
+                .file
+                .is_none_or(|file| stretch.offset + stretch.length <= size(file))
+        })
+    })
+}
+
+/// Hashes these pieces on all cores.
+fn hash(storage: &Storage, pieces: Vec<PieceIndex>, stop: &CancellationToken) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed))
+            && !stop.is_cancelled()
+        {
+            if let Err(error) = storage.check(*piece) {
+                tracing::debug!(piece = piece.number(), %error, "not hashed");
+            }
+        }
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(pieces.len());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+}

@@ -1,0 +1,151 @@
+//! The system calls of the disk, in one place: what Linux offers, and the plain way elsewhere. All of them may wait for the
+//! disk, except [`read_without_waiting`].
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// At most so many buffers go into one gathering write; the least that POSIX systems promise besides 16.
+const VECTOR_MAX: usize = 1024;
+
+/// Opens a file of the owner's to read it, leaving its access time alone where the system lets us.
+pub(super) fn open_source(path: &Path) -> io::Result<File> {
+    // Without NONBLOCK a FIFO in the place of a photograph would hold this thread for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags | noatime(), Mode::empty()) {
+        // Only a file's owner may ask for NOATIME.
+        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty())?,
+        other => other?,
+    };
+    regular(File::from(file))
+}
+
+/// Opens a file below `root` to read and write it, making it and its folders where they are missing. No part of
+/// `relative` may be a symbolic link: a torrent must not write through one that lies in the target by chance or by malice.
+pub(super) fn open_target(root: &Path, relative: &Path, executable: bool) -> io::Result<File> {
+    std::fs::create_dir_all(root)?;
+    let folders = relative.parent().unwrap_or(Path::new(""));
+    let folder = descend(root, folders, true)?;
+    let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mode = if executable { 0o777 } else { 0o666 };
+    regular(File::from(rustix::fs::openat(
+        &folder,
+        name,
+        flags,
+        Mode::from_raw_mode(mode),
+    )?))
+}
+
+/// Opens a file below `root` to read it, without following a symbolic link and without making anything.
+pub(super) fn open_written(root: &Path, relative: &Path) -> io::Result<File> {
+    let folder = descend(root, relative.parent().unwrap_or(Path::new("")), false)?;
+    let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    regular(File::from(rustix::fs::openat(
+        &folder,
+        name,
+        flags,
+        Mode::empty(),
+    )?))
+}
+
+/// Walks down folder by folder, each opened from the one above it.
+fn descend(root: &Path, folders: &Path, make: bool) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open(root, flags, Mode::empty())?;
+    for part in folders.components() {
+        let Component::Normal(name) = part else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if make {
+            match rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        here = rustix::fs::openat(&here, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(here)
+}
+
+fn regular(file: File) -> io::Result<File> {
+    let kind = file.metadata()?;
+    if kind.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
+}
+
+/// Fills `into` from `offset`; stops early only at the end of the file. Says how many bytes were there.
+pub(super) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all parts one after another at `offset`.
+pub(super) fn write_at(file: &File, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    while !parts.is_empty() {
+        let count = parts.len().min(VECTOR_MAX);
+        let some = parts.get(..count).unwrap_or_default();
+        match rustix::io::pwritev(file, some, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut parts, written);
+            }
+            Err(Errno::INTR) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+const fn noatime() -> OFlags {
+    OFlags::NOATIME
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn noatime() -> OFlags {
+    OFlags::empty()
+}
+
+/// Reads what the page cache holds, and nothing else: true if that was all of `into`.
+#[cfg(target_os = "linux")]
+pub(super) fn read_without_waiting(file: &File, into: &mut [u8], offset: u64) -> bool {
+    let length = into.len();
+    let mut parts = [io::IoSliceMut::new(into)];
+    let read = rustix::io::preadv2(file, &mut parts, offset, rustix::io::ReadWriteFlags::NOWAIT);
+    read == Ok(length)
+}
+
+/// Elsewhere nobody can tell, so every read goes to a thread that may wait.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_without_waiting(_file: &File, _into: &mut [u8], _offset: u64) -> bool {
+    false
+}
+
+/// Asks the system to fetch this part of the file soon. A hint: failing, it costs speed and nothing else.
+#[cfg(target_os = "linux")]
+pub(super) fn read_ahead(file: &File, offset: u64, length: u64) {
+    let length = std::num::NonZeroU64::new(length);
+    let _: Result<(), Errno> = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::WillNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_ahead(_file: &File, _offset: u64, _length: u64) {}

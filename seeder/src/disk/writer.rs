@@ -1,0 +1,261 @@
+//! Brings a torrent's blocks to the disk: gathers them, has them hashed and written by threads that may wait, and tells
+//! the driver how it went. A disk that is full or read-only loses nothing: the work waits and is tried again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::geometry::{Block, PieceIndex};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::gather::{Gather, STRIPE, Task, Verify};
+use super::resume::Journal;
+use super::storage::{Storage, StorageError};
+use crate::clock::Clock;
+
+/// How long to wait before the disk is tried again: soon enough to go on once room was made, seldom enough to cost nothing.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Jobs of one torrent at the same time; the process has a bound of its own.
+const JOBS_MAX: usize = 8;
+
+/// What the disk has to say.
+#[derive(Debug)]
+pub(crate) enum DiskNews {
+    /// So many bytes of blocks have left memory.
+    Credit(u64),
+    Verified {
+        piece: PieceIndex,
+        good: bool,
+    },
+    /// What was written of this piece is gone from the disk.
+    Gone {
+        piece: PieceIndex,
+    },
+    /// Nothing goes on until this is mended.
+    Trouble {
+        path: PathBuf,
+        reason: String,
+    },
+    Recovered,
+}
+
+/// The way to the disk of one torrent.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    storage: Arc<Storage>,
+    journal: Option<Arc<Journal>>,
+    workers: Arc<Semaphore>,
+    clock: Clock,
+    gather: Gather,
+    queue: VecDeque<Task>,
+    running: JoinSet<Vec<(Task, Outcome)>>,
+    /// Pieces with a task that runs: the tasks of one piece run one after another.
+    busy: BTreeSet<PieceIndex>,
+    /// Set while the disk is in trouble.
+    retry_at: Option<Instant>,
+    in_trouble: bool,
+}
+
+type Outcome = Result<Done, StorageError>;
+
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Written,
+    Verified(bool),
+    Gone,
+}
+
+impl Writer {
+    /// `credit` bounds what the machine lets come here; `workers` bounds the jobs of the whole process.
+    pub(crate) fn new(
+        storage: Arc<Storage>,
+        journal: Option<Arc<Journal>>,
+        workers: Arc<Semaphore>,
+        clock: Clock,
+        credit: u64,
+    ) -> Self {
+        let gather = Gather::new(storage.geometry().clone(), credit / 2);
+        Self {
+            storage,
+            journal,
+            workers,
+            clock,
+            gather,
+            queue: VecDeque::new(),
+            running: JoinSet::new(),
+            busy: BTreeSet::new(),
+            retry_at: None,
+            in_trouble: false,
+        }
+    }
+
+    /// Takes a block.
+    pub(crate) fn store(&mut self, block: Block, data: Bytes) {
+        let task = self.gather.store(block, data);
+        self.queue.extend(task);
+        self.start();
+    }
+
+    /// Has a piece verified, all of whose blocks were stored.
+    pub(crate) fn verify(&mut self, piece: PieceIndex) {
+        let task = self.gather.complete(piece);
+        self.queue.push_back(task);
+        self.start();
+    }
+
+    /// Nothing is on its way that could still be finished.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Waits for news. Safe to be dropped and called again.
+    pub(crate) async fn news(&mut self) -> Vec<DiskNews> {
+        let retry_at = self.retry_at;
+        let retry = async move {
+            match retry_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(done) = self.running.join_next() => self.finished(done.unwrap_or_default()),
+            () = retry => {
+                self.retry_at = None;
+                self.start();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Starts as many jobs as may run.
+    fn start(&mut self) {
+        while self.retry_at.is_none() && self.running.len() < JOBS_MAX {
+            let tasks = self.next_tasks();
+            if tasks.is_empty() {
+                break;
+            }
+            let (storage, journal) = (Arc::clone(&self.storage), self.journal.clone());
+            let workers = Arc::clone(&self.workers);
+            self.running.spawn(async move {
+                let _turn = workers.acquire_owned().await;
+                let job = tokio::task::spawn_blocking(move || carry_out(&storage, journal.as_deref(), tasks));
+                job.await.unwrap_or_default()
+            });
+        }
+    }
+
+    /// The next tasks whose pieces are not busy: about a stripe of bytes, so that small pieces do not cost a job each.
+    fn next_tasks(&mut self) -> Vec<Task> {
+        let (mut tasks, mut bytes, mut passed) = (Vec::new(), 0, VecDeque::new());
+        while bytes < u64::from(STRIPE)
+            && let Some(task) = self.queue.pop_front()
+        {
+            if self.busy.insert(task.piece) {
+                bytes += task.bytes();
+                tasks.push(task);
+            } else {
+                passed.push_back(task);
+            }
+        }
+        passed.append(&mut self.queue);
+        self.queue = passed;
+        tasks
+    }
+
+    fn finished(&mut self, done: Vec<(Task, Outcome)>) -> Vec<DiskNews> {
+        let (mut news, mut credit) = (Vec::new(), 0);
+        for (task, outcome) in done {
+            self.busy.remove(&task.piece);
+            let (piece, bytes) = (task.piece, task.bytes());
+            match outcome {
+                Err(error) => {
+                    news.extend(self.trouble(error));
+                    self.queue.push_front(task);
+                    continue;
+                }
+                Ok(Done::Written) => (),
+                Ok(Done::Verified(good)) => news.push(DiskNews::Verified { piece, good }),
+                Ok(Done::Gone) => news.push(DiskNews::Gone { piece }),
+            }
+            credit += bytes;
+            if std::mem::take(&mut self.in_trouble) {
+                news.push(DiskNews::Recovered);
+            }
+        }
+        if credit > 0 {
+            news.push(DiskNews::Credit(credit));
+        }
+        self.start();
+        news
+    }
+
+    fn trouble(&mut self, error: StorageError) -> Option<DiskNews> {
+        self.retry_at = Some(self.clock.after(RETRY));
+        let known = std::mem::replace(&mut self.in_trouble, true);
+        (!known).then(|| DiskNews::Trouble {
+            path: error.path().to_owned(),
+            reason: error.reason(),
+        })
+    }
+}
+
+fn carry_out(storage: &Storage, journal: Option<&Journal>, tasks: Vec<Task>) -> Vec<(Task, Outcome)> {
+    let done = tasks.into_iter().map(|task| {
+        let outcome = carry_out_one(storage, journal, &task);
+        (task, outcome)
+    });
+    done.collect()
+}
+
+fn carry_out_one(storage: &Storage, journal: Option<&Journal>, task: &Task) -> Outcome {
+    let piece = task.piece;
+    if task.verify == Some(Verify::InMemory) && !is_right(storage, task) {
+        return Ok(Done::Verified(false));
+    }
+    if let Some(journal) = journal {
+        journal.writing([piece])?;
+    }
+    let start = storage.geometry().start_of(piece);
+    for (begin, parts) in &task.runs {
+        storage.write(start + u64::from(*begin), parts)?;
+    }
+    match task.verify {
+        None => return Ok(Done::Written),
+        Some(Verify::InMemory) => storage.trust(piece),
+        Some(Verify::OnDisk) => match storage.check(piece) {
+            Ok(true) => (),
+            Ok(false) => return Ok(Done::Verified(false)),
+            Err(error) if is_gone(&error) => return Ok(Done::Gone),
+            Err(error) => return Err(error),
+        },
+    }
+    if let Some(journal) = journal {
+        journal.written([piece])?;
+    }
+    Ok(Done::Verified(true))
+}
+
+fn is_right(storage: &Storage, task: &Task) -> bool {
+    let parts: Vec<&[u8]> = task
+        .runs
+        .iter()
+        .flat_map(|(_, parts)| parts)
+        .map(Bytes::as_ref)
+        .collect();
+    storage.info().check_piece(task.piece, &parts.concat())
+}
+
+/// Somebody removed or shortened the file in the meantime.
+fn is_gone(error: &StorageError) -> bool {
+    match error {
+        StorageError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        StorageError::Short { .. } => true,
+        StorageError::Changed { .. } => false,
+    }
+}

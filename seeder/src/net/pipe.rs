@@ -1,0 +1,154 @@
+//! One connection: a socket on one side, whole messages on the other. Reading and writing go on side by side in one task, and
+//! neither waits for the other; the driver never waits for a pipe.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::geometry::Block;
+use shared::peer_wire::{Message, WireError};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::inbox::Inbox;
+use super::uploader::{Batch, Outgoing, Readers, Trouble};
+use crate::torrent::PeerKey;
+
+/// A peer that takes not one byte for so long is gone, or wants to hold our memory.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Items that may wait for a peer. A healthy peer has a few; one that reads nothing while pieces arrive by the
+/// thousand is let go when its line is full.
+pub(crate) const LINE_MAX: usize = 16 * 1024;
+
+/// Items taken out of the line at once, so that what may leave together does.
+const LOOK_AHEAD: usize = 256;
+
+/// What a pipe tells its driver.
+#[derive(Debug)]
+pub(crate) struct FromPeer {
+    pub(crate) peer: PeerKey,
+    pub(crate) news: News,
+}
+
+#[derive(Debug)]
+pub(crate) enum News {
+    Messages(Vec<Message>),
+    /// So many bytes of blocks left.
+    Served(u64),
+    Unserved(Block, Trouble),
+    /// The last word: the connection is closed.
+    Ended(PipeEnd),
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipeEnd {
+    #[error("closed by the peer")]
+    Closed,
+    #[error("closed by us")]
+    Released,
+    #[error("it took nothing for {} seconds", STALL_MAX.as_secs())]
+    Stalled,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Wire(#[from] WireError),
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) peer: PeerKey,
+    pub(crate) stream: TcpStream,
+    pub(crate) frame_limit: u32,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) news: mpsc::Sender<FromPeer>,
+}
+
+impl Pipe {
+    /// Runs until either side ends it. The driver ends it by dropping the sender of `line`; what stands in it still leaves.
+    pub(crate) async fn run(self, mut line: mpsc::Receiver<Outgoing>) {
+        let end = tokio::select! {
+            end = self.read() => end,
+            end = self.write(&mut line) => end,
+        };
+        // A driver that is gone needs no word.
+        let _ = self
+            .tell(News::Ended(end.err().unwrap_or(PipeEnd::Released)))
+            .await;
+    }
+
+    async fn tell(&self, news: News) -> Result<(), PipeEnd> {
+        let news = FromPeer {
+            peer: self.peer,
+            news,
+        };
+        self.news.send(news).await.map_err(|_| PipeEnd::Released)
+    }
+
+    async fn read(&self) -> Result<(), PipeEnd> {
+        let mut inbox = Inbox::new(self.frame_limit);
+        loop {
+            self.stream.readable().await?;
+            let count = match self.stream.try_read_buf(inbox.room()) {
+                Ok(0) => return Err(PipeEnd::Closed),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            };
+            inbox.took(count);
+            loop {
+                let messages = inbox.messages()?;
+                if messages.is_empty() {
+                    break;
+                }
+                self.tell(News::Messages(messages)).await?;
+            }
+        }
+    }
+
+    async fn write(&self, line: &mut mpsc::Receiver<Outgoing>) -> Result<(), PipeEnd> {
+        let (mut waiting, mut batch) = (VecDeque::new(), Batch::default());
+        while let Some(first) = line.recv().await {
+            waiting.push_back(first);
+            while !waiting.is_empty() {
+                while waiting.len() < LOOK_AHEAD
+                    && let Ok(more) = line.try_recv()
+                {
+                    waiting.push_back(more);
+                }
+                batch.fill(&mut waiting, &self.readers).await;
+                self.send(&mut batch).await?;
+                self.report(&mut batch).await?;
+            }
+            batch.clear(&self.readers);
+        }
+        Ok(())
+    }
+
+    async fn send(&self, batch: &mut Batch) -> Result<(), PipeEnd> {
+        while !batch.is_sent() {
+            match self.stream.try_write_vectored(&batch.rest()) {
+                Ok(count) => batch.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let writable = tokio::time::timeout(STALL_MAX, self.stream.writable());
+                    writable.await.map_err(|_| PipeEnd::Stalled)??;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&self, batch: &mut Batch) -> Result<(), PipeEnd> {
+        for unread in std::mem::take(&mut batch.unread) {
+            self.tell(News::Unserved(unread.block, unread.trouble)).await?;
+        }
+        if batch.payload > 0 {
+            self.tell(News::Served(batch.payload)).await?;
+        }
+        Ok(())
+    }
+}
