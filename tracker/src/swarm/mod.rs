@@ -1,1 +1,28 @@
-//! Swarms: who is in them, who goes into a reply. Pure.
+//! Who else is here? All swarms behind one private map, what goes into a reply, and who is forgotten. Pure: the edge brings
+//! the time, the dice and the sender's address, and takes away bytes and facts.
+//!
+//! ```text
+//! Swarms ── one Swarm a torrent ── Peers of each family ┬ Few, Some: one array, seeders | downloaders | paused
+//!   │ (DashMap, 1,024 shards)      (IPv4 inline)         └ Many: three Tables of small buckets
+//!   └ Totals (atomics)
+//! ```
+//!
+//! A peer is its address and port, six or eighteen bytes as they go over the wire, and two bytes of time; nothing else is
+//! kept in public mode. Private mode, where a peer is a member's, will be a second kind of swarm behind the same map.
+
+mod family;
+mod group;
+mod home;
+mod peers;
+mod policy;
+mod reply;
+mod swarm;
+mod swarms;
+mod table;
+mod tick;
+mod totals;
+
+pub use policy::{Policy, SwarmLimits};
+pub use reply::write_failure;
+pub use swarms::{Announced, Outcome, Refusal, SHARD_COUNT, Swarms, Swept, Visit};
+pub use totals::Totals;

@@ -1,0 +1,91 @@
+//! Sums over all swarms, kept as they change: nobody ever walks the map to count.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::group::Counts;
+
+/// How much there is in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub swarms: u64,
+    pub seeders: u64,
+    /// Those who want more.
+    pub downloaders: u64,
+    /// Partial seeds that want nothing now.
+    pub paused: u64,
+    pub peers_v4: u64,
+    pub peers_v6: u64,
+}
+
+impl Totals {
+    /// Everybody.
+    pub fn peers(&self) -> u64 {
+        self.peers_v4 + self.peers_v6
+    }
+
+    /// Everybody who has not everything.
+    pub fn leechers(&self) -> u64 {
+        self.downloaders + self.paused
+    }
+}
+
+/// The sums themselves. They are exact once nobody is at work; meanwhile each is off by at most those who are.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    swarms: AtomicU64,
+    seeders: AtomicU64,
+    downloaders: AtomicU64,
+    paused: AtomicU64,
+    peers_v4: AtomicU64,
+    peers_v6: AtomicU64,
+}
+
+impl Sums {
+    pub(super) fn read(&self) -> Totals {
+        Totals {
+            swarms: self.swarms.load(Relaxed),
+            seeders: self.seeders.load(Relaxed),
+            downloaders: self.downloaders.load(Relaxed),
+            paused: self.paused.load(Relaxed),
+            peers_v4: self.peers_v4.load(Relaxed),
+            peers_v6: self.peers_v6.load(Relaxed),
+        }
+    }
+
+    pub(super) fn peers(&self) -> u64 {
+        self.peers_v4.load(Relaxed) + self.peers_v6.load(Relaxed)
+    }
+
+    /// Makes room for one swarm, unless there are `limit` already.
+    pub(super) fn open_swarm(&self, limit: u64) -> bool {
+        let opened = self.swarms.fetch_add(1, Relaxed) < limit;
+        if !opened {
+            self.close_swarms(1);
+        }
+        opened
+    }
+
+    pub(super) fn close_swarms(&self, count: u64) {
+        self.swarms.fetch_sub(count, Relaxed);
+    }
+
+    /// Notes what became of one family of one swarm.
+    pub(super) fn changed(&self, is_v6: bool, before: Counts, after: Counts) {
+        if before == after {
+            return;
+        }
+        let peers = if is_v6 { &self.peers_v6 } else { &self.peers_v4 };
+        for (sum, before, after) in [
+            (peers, before.total(), after.total()),
+            (&self.seeders, before.seeders, after.seeders),
+            (&self.downloaders, before.downloaders, after.downloaders),
+            (&self.paused, before.paused, after.paused),
+        ] {
+            match after.cmp(&before) {
+                std::cmp::Ordering::Greater => sum.fetch_add(u64::from(after - before), Relaxed),
+                std::cmp::Ordering::Less => sum.fetch_sub(u64::from(before - after), Relaxed),
+                std::cmp::Ordering::Equal => continue,
+            };
+        }
+    }
+}
