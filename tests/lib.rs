@@ -2,4 +2,5 @@
 
 pub mod measure;
 
+pub mod fake_peer;
 pub mod rig;

@@ -404,6 +404,10 @@ pub struct Finished {
 
 impl Finished {
     /// Panics unless it succeeded.
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "it is an assertion that may be read from"
+    )]
     #[track_caller]
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{} failed: {self:#?}", self.name);
