@@ -26,7 +26,11 @@ pub struct Cpu {
 impl Cpu {
     /// Reads `/proc/PID/stat`.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::read(&pid.to_string(), 11)
+    }
+
+    fn read(process: &str, user: usize) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
         // The second field is the name in brackets and may hold anything; the counters follow the last bracket.
         let fields: Vec<&str> = text
             .rsplit(')')
@@ -41,9 +45,14 @@ impl Cpu {
                 .unwrap_or_default()
         };
         Ok(Self {
-            user: ticks(11) / 100.0,
-            system: ticks(12) / 100.0,
+            user: ticks(user) / 100.0,
+            system: ticks(user + 1) / 100.0,
         })
+    }
+
+    /// What all programs took that this one started and has waited for.
+    pub fn of_children() -> io::Result<Self> {
+        Self::read("self", 13)
     }
 
     pub fn total(self) -> f64 {

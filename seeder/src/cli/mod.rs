@@ -4,11 +4,14 @@
 //! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 pub mod completions;
+pub mod create;
 pub mod flags;
 pub mod man;
+pub mod progress;
 pub mod qr;
 pub mod reach;
 pub mod state;
+pub mod verify;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -43,6 +46,10 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Make a torrent of a file or folder
+    Create(create::Args),
+    /// Compare the content on a disk with its torrent
+    Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -119,6 +126,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Create(args) => create::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

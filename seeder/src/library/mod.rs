@@ -3,6 +3,7 @@
 //! The rules ([`order`], [`junk`], [`filter`], [`piece_length`], [`parts`]) are pure; [`walk`], [`hash`], [`create`] and
 //! [`verify`] touch the disk, through [`os`]. Nothing here ever writes: what is shared is opened for reading only.
 
+pub mod create;
 pub mod digest;
 pub mod filter;
 pub mod hash;
@@ -13,4 +14,5 @@ pub mod parts;
 pub mod piece_length;
 pub mod progress;
 pub mod reader;
+pub mod verify;
 pub mod walk;

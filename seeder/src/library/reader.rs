@@ -15,14 +15,29 @@ const READ_LENGTH: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Reader {
     buffer: Vec<u8>,
-    open: Option<(usize, File)>,
+    open: Open,
+}
+
+/// The file that was read last.
+#[derive(Debug, Default)]
+struct Open(Option<(usize, File)>);
+
+impl Open {
+    fn file(&mut self, (number, path): (usize, &Path)) -> io::Result<&File> {
+        let file = match self.0.take() {
+            Some((open, file)) if open == number => file,
+            _ => os::open_source(path)?,
+        };
+        let (_, file) = self.0.insert((number, file));
+        Ok(file)
+    }
 }
 
 impl Default for Reader {
     fn default() -> Self {
         Self {
             buffer: vec![0; READ_LENGTH],
-            open: None,
+            open: Open::default(),
         }
     }
 }
@@ -31,16 +46,12 @@ impl Reader {
     /// Hands over `length` bytes of a file from `offset` on, in order, in runs of whole blocks but for the last.
     pub fn read(
         &mut self,
-        (number, path): (usize, &Path),
+        file: (usize, &Path),
         offset: u64,
         length: u64,
         mut take: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        let file = match self.open.take() {
-            Some((open, file)) if open == number => file,
-            _ => os::open_source(path)?,
-        };
-        let (_, file) = self.open.insert((number, file));
+        let file = self.open.file(file)?;
         let (mut at, end) = (offset, offset.saturating_add(length));
         while at < end {
             let rest = usize::try_from(end - at)
@@ -52,5 +63,10 @@ impl Reader {
             at += rest as u64;
         }
         Ok(())
+    }
+
+    /// Fills `room` with the bytes of a file from `offset` on.
+    pub fn fill(&mut self, file: (usize, &Path), offset: u64, room: &mut [u8]) -> io::Result<()> {
+        os::read_exact_at(self.open.file(file)?, room, offset)
     }
 }

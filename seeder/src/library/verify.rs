@@ -1,0 +1,259 @@
+//! Comparing what lies on a disk with a torrent, on all cores: for `verify`, and for the engine when it cannot know
+//! what it has.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use shared::bitfield::Bitfield;
+use shared::geometry::PieceIndex;
+use shared::metainfo::{File, FileKind, Info};
+
+use super::hash::{HashError, on_all, run_length};
+use super::parts::{Map, Part};
+use super::progress::Progress;
+use super::reader::Reader;
+
+/// How much content all workers together may hold: whoever made the torrent chose the length of its pieces.
+const CONTENT_MAX: u32 = 512 * 1024 * 1024;
+
+/// What a comparison found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Every file that should lie on the disk, in the torrent's order.
+    pub files: Vec<FileReport>,
+    /// The pieces whose bytes are all there and right.
+    pub pieces: Bitfield,
+}
+
+impl Report {
+    /// Everything is there and right.
+    pub fn is_good(&self) -> bool {
+        self.files.iter().all(|file| file.state == FileState::Good)
+    }
+}
+
+/// What became of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReport {
+    /// Below the folder that holds the torrent's root.
+    pub path: PathBuf,
+    /// As the torrent says it.
+    pub length: u64,
+    pub state: FileState,
+}
+
+/// The first of these that is true of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileState {
+    Missing,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
+    WrongSize {
+        actual: u64,
+    },
+    /// Pieces of it do not match. A piece of a v1 torrent may be shared with neighbouring files: they are suspected alike.
+    Damaged {
+        ranges: Vec<Range<u64>>,
+    },
+    /// Nothing wrong was seen, but these bytes share a piece with a file that is missing or cannot be read.
+    Unproven {
+        ranges: Vec<Range<u64>>,
+    },
+    Good,
+}
+
+/// Compares every file of a torrent below `root`, the folder that holds the torrent's own root. Fails only if cancelled.
+pub fn check(info: &Info, root: &Path, threads: NonZeroUsize, progress: &Progress) -> Result<Report, HashError> {
+    let check = Check::new(info, root, progress);
+    let verdicts = check.pieces(threads)?;
+    let files = (0..check.files.len()).filter_map(|file| check.report(file, &verdicts)).collect();
+    Ok(Report { files, pieces: check.good(&verdicts) })
+}
+
+/// The pieces that lie below `root` whole and right. What cannot be read is not there; if cancelled, nothing is.
+pub fn pieces_present(info: &Info, root: &Path, threads: NonZeroUsize, progress: &Progress) -> Bitfield {
+    let check = Check::new(info, root, progress);
+    check.pieces(threads).map_or_else(|_| Bitfield::none(info.geometry()), |verdicts| check.good(&verdicts))
+}
+
+/// What is known of a piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Verdict {
+    /// A file that it needs cannot give its bytes.
+    #[default]
+    Unread,
+    Bad,
+    Good,
+}
+
+/// A file of the torrent and what lies in its place.
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+    below: PathBuf,
+    length: u64,
+    offset: u64,
+    /// How long it really is.
+    actual: io::Result<u64>,
+}
+
+struct Check<'a> {
+    info: &'a Info,
+    files: Vec<OnDisk>,
+    map: Map,
+    progress: &'a Progress,
+}
+
+impl<'a> Check<'a> {
+    fn new(info: &'a Info, root: &Path, progress: &'a Progress) -> Self {
+        let regular = info.files().iter().filter(|file| file.kind == FileKind::Regular);
+        let files: Vec<OnDisk> = regular
+            .map(|file| {
+                let below = path_in(info, file, root);
+                let path = root.join(&below);
+                let actual = length_of(&path);
+                OnDisk { path, below, length: file.length, offset: file.offset, actual }
+            })
+            .collect();
+        let map = Map::new(files.iter().enumerate().map(|(number, file)| (number, file.offset, file.length)));
+        progress.expect(files.iter().map(|file| file.length).fold(0, u64::saturating_add));
+        Self { info, files, map, progress }
+    }
+
+    fn pieces(&self, threads: NonZeroUsize) -> Result<Vec<Verdict>, HashError> {
+        let geometry = self.info.geometry();
+        let mut verdicts = vec![Verdict::default(); geometry.piece_count() as usize];
+        let pieces: Vec<PieceIndex> = geometry.pieces().collect();
+        let affordable = (CONTENT_MAX / geometry.piece_length()) as usize;
+        let threads = NonZeroUsize::new(affordable).unwrap_or(NonZeroUsize::MIN).min(threads);
+        let run = run_length(geometry.piece_length(), pieces.len(), threads);
+        let queue = Mutex::new(pieces.chunks(run).zip(verdicts.chunks_mut(run)));
+        on_all(threads, || {
+            let mut worker = Worker { reader: Reader::default(), content: Vec::new() };
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((pieces, verdicts)) = next else { return Ok(()) };
+                for (piece, verdict) in pieces.iter().zip(verdicts) {
+                    if self.progress.is_cancelled() {
+                        return Err(HashError::Cancelled);
+                    }
+                    *verdict = self.judge(*piece, &mut worker);
+                }
+            }
+        })?;
+        Ok(verdicts)
+    }
+
+    fn judge(&self, piece: PieceIndex, worker: &mut Worker) -> Verdict {
+        let geometry = self.info.geometry();
+        let (start, length) = (geometry.start_of(piece), u64::from(geometry.length_of(piece)));
+        let Worker { reader, content } = worker;
+        content.clear();
+        for part in self.map.parts(start, length) {
+            let begin = content.len();
+            content.resize(begin.saturating_add(usize::try_from(part.length()).unwrap_or(0)), 0);
+            let Part::File { file, offset, length } = part else { continue };
+            self.progress.add(length);
+            let room = content.get_mut(begin..).unwrap_or_default();
+            if !self.fill(file, offset, room, reader) {
+                return Verdict::Unread;
+            }
+        }
+        if self.info.check_piece(piece, content) { Verdict::Good } else { Verdict::Bad }
+    }
+
+    /// Reads a range of a file, if it has one.
+    fn fill(&self, file: usize, offset: u64, room: &mut [u8], reader: &mut Reader) -> bool {
+        let Some(on_disk) = self.files.get(file) else { return false };
+        let end = offset.saturating_add(room.len() as u64);
+        if !on_disk.actual.as_ref().is_ok_and(|actual| *actual >= end) {
+            return false;
+        }
+        let read = reader.fill((file, &on_disk.path), offset, room);
+        if let Err(error) = &read {
+            tracing::warn!(path = %on_disk.path.display(), %error, "cannot be read");
+        }
+        read.is_ok()
+    }
+
+    fn good(&self, verdicts: &[Verdict]) -> Bitfield {
+        let geometry = self.info.geometry();
+        let mut good = Bitfield::none(geometry);
+        for (piece, _) in geometry.pieces().zip(verdicts).filter(|(_, verdict)| **verdict == Verdict::Good) {
+            good.set(piece);
+        }
+        good
+    }
+
+    fn report(&self, file: usize, verdicts: &[Verdict]) -> Option<FileReport> {
+        let file = self.files.get(file)?;
+        let state = match &file.actual {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => FileState::Missing,
+            Err(error) => FileState::Unreadable(error.to_string()),
+            Ok(actual) if *actual != file.length => FileState::WrongSize { actual: *actual },
+            Ok(_) => self.state_by_pieces(file, verdicts),
+        };
+        Some(FileReport { path: file.below.clone(), length: file.length, state })
+    }
+
+    fn state_by_pieces(&self, file: &OnDisk, verdicts: &[Verdict]) -> FileState {
+        let damaged = self.ranges(file, verdicts, Verdict::Bad);
+        if !damaged.is_empty() {
+            return FileState::Damaged { ranges: damaged };
+        }
+        let ranges = self.ranges(file, verdicts, Verdict::Unread);
+        if ranges.is_empty() { FileState::Good } else { FileState::Unproven { ranges } }
+    }
+
+    /// The bytes of a file that lie in pieces of this verdict, counted from the file's start; neighbours are joined.
+    fn ranges(&self, file: &OnDisk, verdicts: &[Verdict], wanted: Verdict) -> Vec<Range<u64>> {
+        let cut = u64::from(self.info.geometry().piece_length());
+        let end = file.offset + file.length;
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let first = usize::try_from(file.offset / cut).unwrap_or(usize::MAX);
+        for (number, verdict) in verdicts.iter().enumerate().skip(first) {
+            let start = number as u64 * cut;
+            if start >= end {
+                break;
+            }
+            if *verdict != wanted {
+                continue;
+            }
+            let (from, to) = (start.max(file.offset) - file.offset, (start + cut).min(end) - file.offset);
+            match ranges.last_mut() {
+                Some(last) if last.end == from => last.end = to,
+                _ => ranges.push(from..to),
+            }
+        }
+        ranges
+    }
+}
+
+struct Worker {
+    reader: Reader,
+    /// The piece at hand.
+    content: Vec<u8>,
+}
+
+/// Where a file lies below `root`: under its safe name or, where nothing is there, under the one that its maker gave it, if
+/// this system can hold that. Whoever shares `aux.c` has it under no other name.
+pub fn path_in(info: &Info, file: &File, root: &Path) -> PathBuf {
+    let safe = info.disk_path(file);
+    if root.join(&safe).symlink_metadata().is_ok() {
+        return safe;
+    }
+    let original = info.original_path(file).filter(|original| root.join(original).symlink_metadata().is_ok());
+    original.unwrap_or(safe)
+}
+
+fn length_of(path: &Path) -> io::Result<u64> {
+    let metadata = path.metadata()?;
+    if metadata.is_file() {
+        Ok(metadata.len())
+    } else {
+        Err(io::Error::other("it is not a file"))
+    }
+}
