@@ -53,9 +53,16 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let home = tempfile::tempdir_in(&args.folder)?;
     let makers = makers()?;
-    println!("seconds of CPU and gigabytes (10^9 bytes), min / med / max of {} rounds", args.rounds);
+    println!(
+        "seconds of CPU and gigabytes (10^9 bytes), min / med / max of {} rounds",
+        args.rounds
+    );
     for content in [large_file(&args, home.path())?, photographs(&args, home.path())?] {
-        println!("\n{}, pieces of {} MiB", content.title, (1_u32 << PIECE_LENGTH_EXPONENT) >> 20);
+        println!(
+            "\n{}, pieces of {} MiB",
+            content.title,
+            (1_u32 << PIECE_LENGTH_EXPONENT) >> 20
+        );
         println!("{:<16} {:>22} {:>24} {:>8}", "", "GB/s", "CPU-s/GB", "ratio");
         warm(&content.path)?;
         compare(&args, &makers, &content, home.path())?;
@@ -67,15 +74,31 @@ fn makers() -> anyhow::Result<Vec<Maker>> {
     let seeder = built_beside("seeder")?;
     let ours = |format: &str| {
         let length = (1_u32 << PIECE_LENGTH_EXPONENT).to_string();
-        ["create", format, "--piece-length", &length].map(str::to_owned).to_vec()
+        ["create", format, "--piece-length", &length]
+            .map(str::to_owned)
+            .to_vec()
     };
-    let maker = |name, format| Maker { name, program: seeder.clone(), arguments: ours(format), output: "--output" };
-    let mut makers = vec![maker("seeder v1", "--v1"), maker("seeder hybrid", "--hybrid"), maker("seeder v2", "--v2")];
+    let maker = |name, format| Maker {
+        name,
+        program: seeder.clone(),
+        arguments: ours(format),
+        output: "--output",
+    };
+    let mut makers = vec![
+        maker("seeder v1", "--v1"),
+        maker("seeder hybrid", "--hybrid"),
+        maker("seeder v2", "--v2"),
+    ];
     if let Some(program) = installed("mktorrent") {
         let threads = std::thread::available_parallelism()?.to_string();
         let length = PIECE_LENGTH_EXPONENT.to_string();
         let arguments = ["-d", "-t", &threads, "-l", &length].map(str::to_owned).to_vec();
-        makers.push(Maker { name: "mktorrent -t all", program, arguments, output: "-o" });
+        makers.push(Maker {
+            name: "mktorrent -t all",
+            program,
+            arguments,
+            output: "-o",
+        });
     }
     Ok(makers)
 }
@@ -115,7 +138,12 @@ fn measure(maker: &Maker, content: &Content, torrent: &Path) -> anyhow::Result<(
         .output()
         .with_context(|| format!("{}", maker.program.display()))?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), Cpu::of_children()?.since(before));
-    ensure!(output.status.success(), "{}: {}", maker.name, String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}: {}",
+        maker.name,
+        String::from_utf8_lossy(&output.stderr)
+    );
     fs::remove_file(torrent)?;
     #[expect(clippy::cast_precision_loss, reason = "a bench prints three digits")]
     let gigabytes = content.bytes as f64 / 1e9;
@@ -126,7 +154,11 @@ fn large_file(args: &Args, home: &Path) -> anyhow::Result<Content> {
     let path = home.join("film.mkv");
     let bytes = args.mebibytes << 20;
     fill(&path, bytes, &mut SmallRng::seed_from_u64(1))?;
-    Ok(Content { title: format!("one file of {} MiB", args.mebibytes), path, bytes })
+    Ok(Content {
+        title: format!("one file of {} MiB", args.mebibytes),
+        path,
+        bytes,
+    })
 }
 
 fn photographs(args: &Args, home: &Path) -> anyhow::Result<Content> {
@@ -140,7 +172,11 @@ fn photographs(args: &Args, home: &Path) -> anyhow::Result<Content> {
         fill(&folder.join(format!("IMG_{number}.jpg")), length, &mut dice)?;
         bytes += length;
     }
-    Ok(Content { title: format!("{} photographs, {bytes} bytes", args.photographs), path, bytes })
+    Ok(Content {
+        title: format!("{} photographs, {bytes} bytes", args.photographs),
+        path,
+        bytes,
+    })
 }
 
 fn fill(path: &Path, length: u64, dice: &mut SmallRng) -> anyhow::Result<()> {

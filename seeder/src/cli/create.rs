@@ -1,6 +1,5 @@
 //! `seeder create`: a torrent from a file or folder.
 
-use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use crate::library::piece_length;
 use crate::library::progress::Progress;
 
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are flags")]
 pub struct Args {
     /// The file or folder to share
     path: PathBuf,
@@ -80,7 +80,6 @@ pub struct Args {
 /// Who will be able to use the torrent.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[group(multiple = false)]
-#[expect(clippy::struct_excessive_bools, reason = "three flags of which one may be set")]
 pub struct FormatFlags {
     /// For every client (the default)
     #[arg(long)]
@@ -116,7 +115,7 @@ pub struct FilterFlags {
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
 
-    /// Keep what systems strew about, such as .DS_Store, Thumbs.db and @eaDir
+    /// Keep what systems strew about, such as `.DS_Store`, `Thumbs.db` and `@eaDir`
     #[arg(long, visible_alias = "no-junk-filter")]
     keep_junk: bool,
 }
@@ -143,12 +142,24 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let created = created.map_err(Failure::failed)?;
     save(&output, &created.bytes, args.force)?;
     let output = output.canonicalize().unwrap_or(output);
-    report(&Report { plan: &plan, created: &created, output: &output, elapsed }, args.json)
+    report(
+        &Report {
+            plan: &plan,
+            created: &created,
+            output: &output,
+            elapsed,
+        },
+        args.json,
+    )
 }
 
 impl Args {
     fn options(&self) -> Result<Options, Failure> {
-        let trackers = self.tracker.iter().map(|tier| tier_of(tier)).collect::<Result<Vec<_>, _>>()?;
+        let trackers = self
+            .tracker
+            .iter()
+            .map(|tier| tier_of(tier))
+            .collect::<Result<Vec<_>, _>>()?;
         for seed in &self.web_seed {
             check_url(seed, "--web-seed", &["http", "https", "ftp"])?;
         }
@@ -180,7 +191,9 @@ pub fn tier_of(typed: &str) -> Result<Vec<String>, Failure> {
 
 fn check_url(url: &str, flag: &str, schemes: &[&str]) -> Result<(), Failure> {
     let why = match Url::parse(url) {
-        Ok(parsed) if !schemes.contains(&parsed.scheme()) => format!("it begins with none of {}", schemes.join(", ")),
+        Ok(parsed) if !schemes.contains(&parsed.scheme()) => {
+            format!("it begins with none of {}", schemes.join(", "))
+        }
         Ok(parsed) if parsed.host_str().is_none_or(str::is_empty) => "it names no host".to_owned(),
         Ok(_) => return Ok(()),
         Err(error) => error.to_string(),
@@ -189,19 +202,31 @@ fn check_url(url: &str, flag: &str, schemes: &[&str]) -> Result<(), Failure> {
 }
 
 /// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the creation date is a date on the wall, which no Moment can tell")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the creation date is a date on the wall, which no Moment can tell"
+)]
 fn today() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or_default()
 }
 
 /// Said before the hashing, which may take an hour.
 fn check_output(output: &Path, args: &Args) -> Result<(), Failure> {
     let folder = folder_of(output);
-    let real = folder
+    let real = folder.canonicalize().map_err(|error| {
+        Failure::failed(format_args!(
+            "--output {}: {}: {error}",
+            output.display(),
+            folder.display()
+        ))
+    })?;
+    let shared = args
+        .path
         .canonicalize()
-        .map_err(|error| Failure::failed(format_args!("--output {}: {}: {error}", output.display(), folder.display())))?;
-    let shared = args.path.canonicalize().map_err(|error| Failure::failed(format_args!("{}: {error}", args.path.display())))?;
+        .map_err(|error| Failure::failed(format_args!("{}: {error}", args.path.display())))?;
     let lands_at = real.join(output.file_name().unwrap_or_default());
     if lands_at.starts_with(&shared) {
         return Err(Failure::usage(format_args!(
@@ -210,7 +235,10 @@ fn check_output(output: &Path, args: &Args) -> Result<(), Failure> {
         )));
     }
     if output.is_dir() {
-        return Err(Failure::usage(format_args!("--output {} is a folder; name a file in it", output.display())));
+        return Err(Failure::usage(format_args!(
+            "--output {} is a folder; name a file in it",
+            output.display()
+        )));
     }
     if output.exists() && !args.force {
         return Err(exists(output));
@@ -219,24 +247,39 @@ fn check_output(output: &Path, args: &Args) -> Result<(), Failure> {
 }
 
 fn folder_of(output: &Path) -> &Path {
-    output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn exists(output: &Path) -> Failure {
-    Failure::failed(format_args!("{} exists already; replace it with --force or choose another --output", output.display()))
+    Failure::failed(format_args!(
+        "{} exists already; replace it with --force or choose another --output",
+        output.display()
+    ))
 }
 
 fn tell_about(plan: &Plan, options: &Options) {
     for skipped in &plan.skipped {
-        tell(format_args!("warning: {} is left out: {}", skipped.path.display(), skipped.why));
+        tell(format_args!(
+            "warning: {} is left out: {}",
+            skipped.path.display(),
+            skipped.why
+        ));
     }
     if plan.junk > 0 {
-        tell(format_args!("{} left out as junk; --keep-junk keeps it", counted(plan.junk, "file or folder", "files or folders")));
+        tell(format_args!(
+            "{} left out as junk; --keep-junk keeps it",
+            counted(plan.junk, "file or folder", "files or folders")
+        ));
     }
     match options.format {
         Format::V1 => {}
         Format::Hybrid => tell("warning: Transmission 3.00 and aria2 1.36 cannot use hybrid torrents"),
-        Format::V2 => tell("warning: only clients of the new generation, such as those built on libtorrent 2, can use v2 torrents"),
+        Format::V2 => tell(
+            "warning: only clients of the new generation, such as those built on libtorrent 2, can use v2 torrents",
+        ),
     }
     if options.details.trackers.is_empty() {
         tell("note: without a tracker (--tracker URL) peers must find each other by themselves");
@@ -258,7 +301,11 @@ pub fn save(output: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
     let mut file = builder.tempfile_in(folder_of(output)).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
-    let placed = if replace { file.persist(output) } else { file.persist_noclobber(output) };
+    let placed = if replace {
+        file.persist(output)
+    } else {
+        file.persist_noclobber(output)
+    };
     match placed {
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(output)),
@@ -274,7 +321,12 @@ struct Report<'a> {
 }
 
 fn report(report: &Report<'_>, as_json: bool) -> Result<(), Failure> {
-    let Report { plan, created, output, elapsed } = report;
+    let Report {
+        plan,
+        created,
+        output,
+        elapsed,
+    } = report;
     let info = &created.metainfo.info;
     let (v1, v2) = (info.info_hash_v1(), info.info_hash_v2());
     let rate = rate(plan.content_size(), *elapsed);
@@ -299,7 +351,10 @@ fn report(report: &Report<'_>, as_json: bool) -> Result<(), Failure> {
         rate / 1e9
     ));
     print(output.display())?;
-    for line in [v1.map(|hash| format!("info-hash v1  {hash}")), v2.map(|hash| format!("info-hash v2  {hash}"))] {
+    for line in [
+        v1.map(|hash| format!("info-hash v1  {hash}")),
+        v2.map(|hash| format!("info-hash v2  {hash}")),
+    ] {
         line.map_or(Ok(()), print)?;
     }
     print(format_args!(

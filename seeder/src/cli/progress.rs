@@ -20,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Bar {
     label: &'static str,
     /// Keeps the time, also where it draws nothing.
-    bar: ProgressBar,
+    drawn: ProgressBar,
     on_terminal: bool,
     /// When the last plain line was due.
     line_at: Duration,
@@ -30,7 +30,11 @@ impl Bar {
     /// Begins to show work, labelled by what is done, as in "hashing". The time counts from now.
     pub fn start(label: &'static str) -> Self {
         let on_terminal = io::stderr().is_terminal();
-        let target = if on_terminal { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if on_terminal {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(0), target).with_message(label);
         // A template is text of ours; were it ever wrong, the default bar would do.
         if let Ok(style) = ProgressStyle::with_template(
@@ -38,14 +42,19 @@ impl Bar {
         ) {
             bar.set_style(style);
         }
-        Self { label, bar, on_terminal, line_at: Duration::ZERO }
+        Self {
+            label,
+            drawn: bar,
+            on_terminal,
+            line_at: Duration::ZERO,
+        }
     }
 
     /// Shows how far the work has come.
     pub fn show(&mut self, done: u64, total: u64) {
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-        let elapsed = self.bar.elapsed();
+        self.drawn.set_length(total);
+        self.drawn.set_position(done);
+        let elapsed = self.drawn.elapsed();
         if !self.on_terminal && elapsed >= self.line_at + LINE_INTERVAL {
             self.line_at = elapsed;
             tell(line(self.label, done, total, elapsed));
@@ -54,8 +63,8 @@ impl Bar {
 
     /// Takes the bar away and says how long it stood.
     pub fn finish(self) -> Duration {
-        let elapsed = self.bar.elapsed();
-        self.bar.finish_and_clear();
+        let elapsed = self.drawn.elapsed();
+        self.drawn.finish_and_clear();
         elapsed
     }
 }
@@ -80,16 +89,20 @@ pub fn watch<T>(label: &'static str, progress: &Progress, work: impl FnOnce() ->
 
 /// So many bytes a second, as people compare disks by.
 pub fn rate(bytes: u64, elapsed: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-    let bytes = bytes as f64;
-    bytes / elapsed.as_secs_f64().max(1e-6)
+    real(bytes) / elapsed.as_secs_f64().max(1e-6)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
+fn real(bytes: u64) -> f64 {
+    bytes as f64
 }
 
 fn line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
     let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
     let rate = rate(done, elapsed);
     let left = if rate > 0.0 {
-        let left = Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).unwrap_or(Duration::MAX);
+        let left =
+            Duration::try_from_secs_f64(real(total.saturating_sub(done)) / rate).unwrap_or(Duration::MAX);
         format!(", {} left", HumanDuration(left))
     } else {
         String::new()

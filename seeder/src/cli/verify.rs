@@ -32,16 +32,22 @@ pub struct Args {
 
 /// Reads everything and says what is wrong, file by file. Fails unless all is good.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let at = |error: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {error}", args.file.display()));
+    let at =
+        |error: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {error}", args.file.display()));
     let bytes = std::fs::read(&args.file).map_err(|error| at(&error))?;
     let metainfo = Metainfo::read(&bytes).map_err(|error| at(&error))?;
     if !args.content.is_dir() {
-        return Err(Failure::failed(format_args!("--content {} is not a folder", args.content.display())));
+        return Err(Failure::failed(format_args!(
+            "--content {} is not a folder",
+            args.content.display()
+        )));
     }
     let info = &metainfo.info;
     let progress = Progress::default();
     let threads = args.threads.unwrap_or_else(all_cores);
-    let (report, elapsed) = watch("verifying", &progress, || check(info, &args.content, threads, &progress));
+    let (report, elapsed) = watch("verifying", &progress, || {
+        check(info, &args.content, threads, &progress)
+    });
     let report = report.map_err(Failure::failed)?;
     if args.json {
         print(as_json(info.name(), &report))?;
@@ -50,9 +56,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
             print(line(file))?;
         }
         let speed = rate(progress.total(), elapsed) / 1e9;
-        tell(format_args!("read {} in {:.1} s, {speed:.2} GB/s", indicatif::DecimalBytes(progress.total()), elapsed.as_secs_f64()));
+        tell(format_args!(
+            "read {} in {:.1} s, {speed:.2} GB/s",
+            indicatif::DecimalBytes(progress.total()),
+            elapsed.as_secs_f64()
+        ));
     }
-    let bad = report.files.iter().filter(|file| file.state != FileState::Good).count();
+    let bad = report
+        .files
+        .iter()
+        .filter(|file| file.state != FileState::Good)
+        .count();
     if bad > 0 {
         return Err(Failure::failed(format_args!(
             "{bad} of {} files are not as the torrent says; {} of {} pieces are good",
@@ -80,8 +94,11 @@ fn word(state: &FileState) -> &'static str {
 
 fn line(file: &FileReport) -> String {
     let bytes = |ranges: &[std::ops::Range<u64>]| {
-        let mut shown: Vec<String> =
-            ranges.iter().take(8).map(|range| format!("{}-{}", range.start, range.end.saturating_sub(1))).collect();
+        let mut shown: Vec<String> = ranges
+            .iter()
+            .take(8)
+            .map(|range| format!("{}-{}", range.start, range.end.saturating_sub(1)))
+            .collect();
         if ranges.len() > 8 {
             shown.push("…".to_owned());
         }
@@ -92,7 +109,10 @@ fn line(file: &FileReport) -> String {
         FileState::Unreadable(why) => format!(" ({why})"),
         FileState::WrongSize { actual } => format!(" ({actual} bytes, where {} are right)", file.length),
         FileState::Damaged { ranges } => format!(" (somewhere in bytes {})", bytes(ranges)),
-        FileState::Unproven { ranges } => format!(" (bytes {} share a piece with a file that is not there)", bytes(ranges)),
+        FileState::Unproven { ranges } => format!(
+            " (bytes {} share a piece with a file that is not there)",
+            bytes(ranges)
+        ),
     };
     format!("{}: {}{detail}", word(&file.state), file.path.display())
 }
@@ -103,12 +123,17 @@ fn as_json(name: &str, report: &Report) -> Value {
         .iter()
         .map(|file| {
             let ranges = match &file.state {
-                FileState::Damaged { ranges } | FileState::Unproven { ranges } => {
-                    ranges.iter().map(|range| json!([range.start, range.end])).collect()
-                }
+                FileState::Damaged { ranges } | FileState::Unproven { ranges } => ranges
+                    .iter()
+                    .map(|range| json!([range.start, range.end]))
+                    .collect(),
                 _ => Vec::new(),
             };
-            let actual = if let FileState::WrongSize { actual } = &file.state { Some(*actual) } else { None };
+            let actual = if let FileState::WrongSize { actual } = &file.state {
+                Some(*actual)
+            } else {
+                None
+            };
             json!({
                 "path": file.path.to_string_lossy(),
                 "length": file.length,

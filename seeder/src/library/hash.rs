@@ -96,9 +96,6 @@ pub fn check_unchanged(source: &Source) -> Result<(), HashError> {
     }
 }
 
-/// Runs of pieces, and where their hashes go.
-type Queue<I> = Mutex<I>;
-
 struct Job<'a> {
     layout: &'a Layout,
     sources: &'a [Source],
@@ -111,7 +108,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn work<'q>(
         &self,
-        queue: &Queue<impl Iterator<Item = (&'q [PieceIndex], &'q mut [PieceHash])>>,
+        queue: &Mutex<impl Iterator<Item = (&'q [PieceIndex], &'q mut [PieceHash])>>,
     ) -> Result<(), HashError> {
         let mut reader = Reader::default();
         loop {

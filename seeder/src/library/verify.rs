@@ -66,17 +66,30 @@ pub enum FileState {
 }
 
 /// Compares every file of a torrent below `root`, the folder that holds the torrent's own root. Fails only if cancelled.
-pub fn check(info: &Info, root: &Path, threads: NonZeroUsize, progress: &Progress) -> Result<Report, HashError> {
+pub fn check(
+    info: &Info,
+    root: &Path,
+    threads: NonZeroUsize,
+    progress: &Progress,
+) -> Result<Report, HashError> {
     let check = Check::new(info, root, progress);
     let verdicts = check.pieces(threads)?;
-    let files = (0..check.files.len()).filter_map(|file| check.report(file, &verdicts)).collect();
-    Ok(Report { files, pieces: check.good(&verdicts) })
+    let files = (0..check.files.len())
+        .filter_map(|file| check.report(file, &verdicts))
+        .collect();
+    Ok(Report {
+        files,
+        pieces: check.good(&verdicts),
+    })
 }
 
 /// The pieces that lie below `root` whole and right. What cannot be read is not there; if cancelled, nothing is.
 pub fn pieces_present(info: &Info, root: &Path, threads: NonZeroUsize, progress: &Progress) -> Bitfield {
     let check = Check::new(info, root, progress);
-    check.pieces(threads).map_or_else(|_| Bitfield::none(info.geometry()), |verdicts| check.good(&verdicts))
+    check.pieces(threads).map_or_else(
+        |_| Bitfield::none(info.geometry()),
+        |verdicts| check.good(&verdicts),
+    )
 }
 
 /// What is known of a piece.
@@ -115,12 +128,28 @@ impl<'a> Check<'a> {
                 let below = path_in(info, file, root);
                 let path = root.join(&below);
                 let actual = length_of(&path);
-                OnDisk { path, below, length: file.length, offset: file.offset, actual }
+                OnDisk {
+                    path,
+                    below,
+                    length: file.length,
+                    offset: file.offset,
+                    actual,
+                }
             })
             .collect();
-        let map = Map::new(files.iter().enumerate().map(|(number, file)| (number, file.offset, file.length)));
+        let map = Map::new(
+            files
+                .iter()
+                .enumerate()
+                .map(|(number, file)| (number, file.offset, file.length)),
+        );
         progress.expect(files.iter().map(|file| file.length).fold(0, u64::saturating_add));
-        Self { info, files, map, progress }
+        Self {
+            info,
+            files,
+            map,
+            progress,
+        }
     }
 
     fn pieces(&self, threads: NonZeroUsize) -> Result<Vec<Verdict>, HashError> {
@@ -128,23 +157,35 @@ impl<'a> Check<'a> {
         let mut verdicts = vec![Verdict::default(); geometry.piece_count() as usize];
         let pieces: Vec<PieceIndex> = geometry.pieces().collect();
         let affordable = (CONTENT_MAX / geometry.piece_length()) as usize;
-        let threads = NonZeroUsize::new(affordable).unwrap_or(NonZeroUsize::MIN).min(threads);
+        let threads = NonZeroUsize::new(affordable)
+            .unwrap_or(NonZeroUsize::MIN)
+            .min(threads);
         let run = run_length(geometry.piece_length(), pieces.len(), threads);
         let queue = Mutex::new(pieces.chunks(run).zip(verdicts.chunks_mut(run)));
-        on_all(threads, || {
-            let mut worker = Worker { reader: Reader::default(), content: Vec::new() };
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((pieces, verdicts)) = next else { return Ok(()) };
-                for (piece, verdict) in pieces.iter().zip(verdicts) {
-                    if self.progress.is_cancelled() {
-                        return Err(HashError::Cancelled);
-                    }
-                    *verdict = self.judge(*piece, &mut worker);
-                }
-            }
-        })?;
+        on_all(threads, || self.work(&queue))?;
         Ok(verdicts)
+    }
+
+    fn work<'q>(
+        &self,
+        queue: &Mutex<impl Iterator<Item = (&'q [PieceIndex], &'q mut [Verdict])>>,
+    ) -> Result<(), HashError> {
+        let mut worker = Worker {
+            reader: Reader::default(),
+            content: Vec::new(),
+        };
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((pieces, verdicts)) = next else {
+                return Ok(());
+            };
+            for (piece, verdict) in pieces.iter().zip(verdicts) {
+                if self.progress.is_cancelled() {
+                    return Err(HashError::Cancelled);
+                }
+                *verdict = self.judge(*piece, &mut worker);
+            }
+        }
     }
 
     fn judge(&self, piece: PieceIndex, worker: &mut Worker) -> Verdict {
@@ -154,20 +195,31 @@ impl<'a> Check<'a> {
         content.clear();
         for part in self.map.parts(start, length) {
             let begin = content.len();
-            content.resize(begin.saturating_add(usize::try_from(part.length()).unwrap_or(0)), 0);
-            let Part::File { file, offset, length } = part else { continue };
+            content.resize(
+                begin.saturating_add(usize::try_from(part.length()).unwrap_or(0)),
+                0,
+            );
+            let Part::File { file, offset, length } = part else {
+                continue;
+            };
             self.progress.add(length);
             let room = content.get_mut(begin..).unwrap_or_default();
             if !self.fill(file, offset, room, reader) {
                 return Verdict::Unread;
             }
         }
-        if self.info.check_piece(piece, content) { Verdict::Good } else { Verdict::Bad }
+        if self.info.check_piece(piece, content) {
+            Verdict::Good
+        } else {
+            Verdict::Bad
+        }
     }
 
     /// Reads a range of a file, if it has one.
     fn fill(&self, file: usize, offset: u64, room: &mut [u8], reader: &mut Reader) -> bool {
-        let Some(on_disk) = self.files.get(file) else { return false };
+        let Some(on_disk) = self.files.get(file) else {
+            return false;
+        };
         let end = offset.saturating_add(room.len() as u64);
         if !on_disk.actual.as_ref().is_ok_and(|actual| *actual >= end) {
             return false;
@@ -182,7 +234,11 @@ impl<'a> Check<'a> {
     fn good(&self, verdicts: &[Verdict]) -> Bitfield {
         let geometry = self.info.geometry();
         let mut good = Bitfield::none(geometry);
-        for (piece, _) in geometry.pieces().zip(verdicts).filter(|(_, verdict)| **verdict == Verdict::Good) {
+        for (piece, _) in geometry
+            .pieces()
+            .zip(verdicts)
+            .filter(|(_, verdict)| **verdict == Verdict::Good)
+        {
             good.set(piece);
         }
         good
@@ -196,7 +252,11 @@ impl<'a> Check<'a> {
             Ok(actual) if *actual != file.length => FileState::WrongSize { actual: *actual },
             Ok(_) => self.state_by_pieces(file, verdicts),
         };
-        Some(FileReport { path: file.below.clone(), length: file.length, state })
+        Some(FileReport {
+            path: file.below.clone(),
+            length: file.length,
+            state,
+        })
     }
 
     fn state_by_pieces(&self, file: &OnDisk, verdicts: &[Verdict]) -> FileState {
@@ -205,7 +265,11 @@ impl<'a> Check<'a> {
             return FileState::Damaged { ranges: damaged };
         }
         let ranges = self.ranges(file, verdicts, Verdict::Unread);
-        if ranges.is_empty() { FileState::Good } else { FileState::Unproven { ranges } }
+        if ranges.is_empty() {
+            FileState::Good
+        } else {
+            FileState::Unproven { ranges }
+        }
     }
 
     /// The bytes of a file that lie in pieces of this verdict, counted from the file's start; neighbours are joined.
@@ -222,7 +286,10 @@ impl<'a> Check<'a> {
             if *verdict != wanted {
                 continue;
             }
-            let (from, to) = (start.max(file.offset) - file.offset, (start + cut).min(end) - file.offset);
+            let (from, to) = (
+                start.max(file.offset) - file.offset,
+                (start + cut).min(end) - file.offset,
+            );
             match ranges.last_mut() {
                 Some(last) if last.end == from => last.end = to,
                 _ => ranges.push(from..to),
@@ -245,7 +312,9 @@ pub fn path_in(info: &Info, file: &File, root: &Path) -> PathBuf {
     if root.join(&safe).symlink_metadata().is_ok() {
         return safe;
     }
-    let original = info.original_path(file).filter(|original| root.join(original).symlink_metadata().is_ok());
+    let original = info
+        .original_path(file)
+        .filter(|original| root.join(original).symlink_metadata().is_ok());
     original.unwrap_or(safe)
 }
 
