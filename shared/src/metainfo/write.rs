@@ -45,6 +45,10 @@ pub enum LayoutError {
     Geometry(#[from] GeometryError),
     #[error("a piece length of {0} in a v2 torrent, where it must be a power of two from 16384 on")]
     PieceLength(u32),
+    #[error(
+        "a v2 torrent cannot hold a folder of one file only; share the file {0:?} itself, or make a hybrid"
+    )]
+    LoneFile(String),
     #[error("{0:?} cannot be the name of a file or folder")]
     Name(String),
     #[error("{} is named twice, or is a file and a folder at once", .0.join("/"))]
@@ -79,25 +83,28 @@ impl Layout {
         if format.has_v2() {
             check_tree(piece_length, &entries)?;
         }
+        // BEP 52 takes a tree of one file for a torrent of that file, whatever the torrent's name.
+        if let (Format::V2, [Entry { path, .. }]) = (format, entries.as_slice())
+            && let [name] = path.as_slice()
+        {
+            return Err(LayoutError::LoneFile(name.clone()));
+        }
         let alignment = if format.has_v2() {
-            u64::from(piece_length).max(1)
+            u64::from(piece_length)
         } else {
             1
         };
         let (mut starts, mut end) = (Vec::with_capacity(entries.len()), 0_u64);
         for entry in &entries {
-            let start = if entry.length == 0 {
-                end
-            } else {
-                end.div_ceil(alignment).saturating_mul(alignment)
-            };
-            starts.push(start);
-            end = start.saturating_add(entry.length);
+            starts.push(end);
+            end = aligned(end.saturating_add(entry.length), alignment);
         }
-        let geometry = if format.has_v1() {
-            Geometry::v1(piece_length.into(), end)?
-        } else {
-            Geometry::v2(piece_length.into(), entries.iter().map(|entry| entry.length))?
+        let cut = u64::from(piece_length);
+        let geometry = match format {
+            Format::V2 => Geometry::v2(cut, entries.iter().map(|entry| entry.length))?,
+            // There is nothing behind a lone file that padding could align.
+            _ if entries.len() == 1 => Geometry::v1(cut, content_size(&entries))?,
+            _ => Geometry::v1(cut, end)?,
         };
         Ok(Self {
             format,
@@ -134,10 +141,7 @@ impl Layout {
 
     /// Bytes of all files, without padding.
     pub fn content_size(&self) -> u64 {
-        self.entries
-            .iter()
-            .map(|entry| entry.length)
-            .fold(0, u64::saturating_add)
+        content_size(&self.entries)
     }
 
     /// The tree over a piece's blocks, in a file of this length.
@@ -152,7 +156,7 @@ impl Layout {
     }
 
     fn is_single_file(&self) -> bool {
-        matches!(self.entries.as_slice(), [entry] if entry.path.is_empty())
+        is_single(&self.entries)
     }
 
     /// The pieces of an entry, by number.
@@ -161,6 +165,22 @@ impl Layout {
         let number = |place: u64| usize::try_from(place.div_ceil(cut)).unwrap_or(usize::MAX);
         number(start)..number(start.saturating_add(length))
     }
+}
+
+fn is_single(entries: &[Entry]) -> bool {
+    matches!(entries, [entry] if entry.path.is_empty())
+}
+
+fn content_size(entries: &[Entry]) -> u64 {
+    entries
+        .iter()
+        .map(|entry| entry.length)
+        .fold(0, u64::saturating_add)
+}
+
+/// The first multiple of `alignment` that is not below `place`.
+fn aligned(place: u64, alignment: u64) -> u64 {
+    place.checked_next_multiple_of(alignment).unwrap_or(u64::MAX)
 }
 
 fn check_names(name: &str, entries: &[Entry]) -> Result<(), LayoutError> {
@@ -250,19 +270,19 @@ pub fn write(layout: &Layout, hashes: &[PieceHash], details: &Details) -> Vec<u8
     write_text(&mut out, "comment", details.comment.as_deref());
     write_text(&mut out, "created by", details.created_by.as_deref());
     if let Some(date) = details.creation_date {
-        out.key(b"creation date");
+        out.key("creation date");
         out.int(date);
     }
-    out.key(b"info");
+    out.key("info");
     write_info(&mut out, layout, hashes, &files, details);
     if layout.format.has_v2() {
         write_layers(&mut out, &files);
     }
     if !details.web_seeds.is_empty() {
-        out.key(b"url-list");
+        out.key("url-list");
         out.list();
         for url in &details.web_seeds {
-            out.bytes(url.as_bytes());
+            out.bytes(url);
         }
         out.end();
     }
@@ -304,15 +324,15 @@ fn write_trackers(out: &mut Writer, tiers: &[Vec<String>]) {
     let Some(first) = tiers.iter().flatten().next() else {
         return;
     };
-    out.key(b"announce");
-    out.bytes(first.as_bytes());
+    out.key("announce");
+    out.bytes(first);
     if tiers.iter().flatten().count() > 1 {
-        out.key(b"announce-list");
+        out.key("announce-list");
         out.list();
         for tier in tiers.iter().filter(|tier| !tier.is_empty()) {
             out.list();
             for url in tier {
-                out.bytes(url.as_bytes());
+                out.bytes(url);
             }
             out.end();
         }
@@ -322,8 +342,8 @@ fn write_trackers(out: &mut Writer, tiers: &[Vec<String>]) {
 
 fn write_text(out: &mut Writer, key: &str, text: Option<&str>) {
     if let Some(text) = text {
-        out.key(key.as_bytes());
-        out.bytes(text.as_bytes());
+        out.key(key);
+        out.bytes(text);
     }
 }
 
@@ -336,21 +356,21 @@ fn write_info(
 ) {
     out.dict();
     if layout.format.has_v2() {
-        out.key(b"file tree");
+        out.key("file tree");
         write_tree(out, layout, files);
     }
     if layout.format.has_v1() {
         write_list(out, layout);
     }
     if layout.format.has_v2() {
-        out.key(b"meta version");
+        out.key("meta version");
         out.int(2);
     }
     write_text(out, "name", Some(&layout.name));
-    out.key(b"piece length");
+    out.key("piece length");
     out.int(layout.piece_length);
     if layout.format.has_v1() {
-        out.key(b"pieces");
+        out.key("pieces");
         out.bytes(
             hashes
                 .iter()
@@ -360,7 +380,7 @@ fn write_info(
         );
     }
     if details.private {
-        out.key(b"private");
+        out.key("private");
         out.int(1);
     }
     write_text(out, "source", details.source.as_deref());
@@ -370,42 +390,48 @@ fn write_info(
 /// `files` or `length`, and between aligned files the padding that lets both generations cut alike.
 fn write_list(out: &mut Writer, layout: &Layout) {
     if layout.is_single_file() {
-        out.key(b"length");
+        out.key("length");
         out.int(layout.content_size());
         return;
     }
-    out.key(b"files");
+    out.key("files");
     out.list();
-    let mut end = 0;
-    for ((_, start, length), entry) in layout.places().zip(&layout.entries) {
-        if start > end {
-            write_padding(out, start - end);
-        }
-        end = start.saturating_add(length);
+    for entry in &layout.entries {
         out.dict();
-        out.key(b"length");
-        out.int(length);
-        out.key(b"path");
+        out.key("length");
+        out.int(entry.length);
+        out.key("path");
         out.list();
         for name in &entry.path {
-            out.bytes(name.as_bytes());
+            out.bytes(name);
         }
         out.end();
         out.end();
+        if layout.format.has_v2() && layout.entries.len() > 1 {
+            write_padding(
+                out,
+                aligned(entry.length, layout.piece_length.into()) - entry.length,
+            );
+        }
     }
     out.end();
 }
 
+/// Fills the last piece of a file, also of the last one, as libtorrent has it: the same content then gets the same
+/// info-hash from both.
 fn write_padding(out: &mut Writer, length: u64) {
+    if length == 0 {
+        return;
+    }
     out.dict();
-    out.key(b"attr");
-    out.bytes(b"p");
-    out.key(b"length");
+    out.key("attr");
+    out.bytes("p");
+    out.key("length");
     out.int(length);
-    out.key(b"path");
+    out.key("path");
     out.list();
-    out.bytes(b".pad");
-    out.bytes(length.to_string().as_bytes());
+    out.bytes(".pad");
+    out.bytes(length.to_string());
     out.end();
     out.end();
 }
@@ -429,16 +455,16 @@ fn write_tree(out: &mut Writer, layout: &Layout, files: &[V2File<'_>]) {
             open.pop();
         }
         for name in path.into_iter().skip(common) {
-            out.key(name.as_bytes());
+            out.key(name);
             out.dict();
             open.push(name);
         }
-        out.key(b"");
+        out.key("");
         out.dict();
-        out.key(b"length");
+        out.key("length");
         out.int(entry.length);
         if let Some(root) = &file.root {
-            out.key(b"pieces root");
+            out.key("pieces root");
             out.bytes(root);
         }
         out.end();
@@ -455,7 +481,7 @@ fn write_layers(out: &mut Writer, files: &[V2File<'_>]) {
     let layers: BTreeMap<[u8; 32], &[PieceHash]> = layered
         .filter_map(|file| Some((file.root?, file.layer)))
         .collect();
-    out.key(b"piece layers");
+    out.key("piece layers");
     out.dict();
     for (root, layer) in layers {
         out.key(root);
