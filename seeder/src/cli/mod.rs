@@ -6,6 +6,7 @@
 pub mod completions;
 pub mod create;
 pub mod flags;
+pub mod inspect;
 pub mod man;
 pub mod progress;
 pub mod qr;
@@ -50,6 +51,8 @@ enum Command {
     Create(create::Args),
     /// Compare the content on a disk with its torrent
     Verify(verify::Args),
+    /// Show what a torrent or a magnet link says
+    Inspect(inspect::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -128,6 +131,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(args) => create::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -17,6 +17,7 @@ pub use info::{File, FileKind, Info};
 pub use names::{SafePath, safe_component, safe_name};
 
 use crate::bencode::{self, Limits};
+use crate::magnet::Magnet;
 
 /// A whole `.torrent` file.
 #[derive(Clone, Debug)]
@@ -61,6 +62,19 @@ impl Metainfo {
                 .and_then(|date| date.int())
                 .filter(|date| *date >= 0),
         })
+    }
+
+    /// A magnet link to this torrent, with its trackers and web seeds.
+    pub fn magnet(&self) -> Magnet {
+        Magnet {
+            info_hash_v1: self.info.info_hash_v1(),
+            info_hash_v2: self.info.info_hash_v2(),
+            name: Some(self.info.name().to_owned()),
+            trackers: self.trackers.concat(),
+            peers: Vec::new(),
+            web_seeds: self.web_seeds.clone(),
+            exact_length: Some(self.info.content_size()),
+        }
     }
 }
 
