@@ -63,7 +63,7 @@ impl Counts<u8> {
     }
 
     /// Where the peers of a kind begin in the array.
-    fn start(&self, kind: Kind) -> usize {
+    fn start(self, kind: Kind) -> usize {
         let before = Kind::ALL.into_iter().take_while(|&other| other < kind);
         before.map(|other| self.of(other) as usize).sum()
     }
@@ -80,7 +80,7 @@ impl Counts {
 }
 
 /// The peers of one kind.
-pub(super) fn slice<'a, R: Record>(records: &'a [R], counts: &Counts<u8>, kind: Kind) -> &'a [R] {
+pub(super) fn slice<R: Record>(records: &[R], counts: Counts<u8>, kind: Kind) -> &[R] {
     let start = counts.start(kind);
     records
         .get(start..start + counts.of(kind) as usize)
@@ -88,7 +88,7 @@ pub(super) fn slice<'a, R: Record>(records: &'a [R], counts: &Counts<u8>, kind: 
 }
 
 /// Where a peer stands, and as what.
-pub(super) fn find<R: Record>(records: &[R], counts: &Counts<u8>, peer: &R) -> Option<(usize, Kind)> {
+pub(super) fn find<R: Record>(records: &[R], counts: Counts<u8>, peer: &R) -> Option<(usize, Kind)> {
     let at = records
         .iter()
         .take(counts.total() as usize)
@@ -103,6 +103,7 @@ pub(super) fn find<R: Record>(records: &[R], counts: &Counts<u8>, peer: &R) -> O
 /// Adds a peer; the array has room behind its last one.
 pub(super) fn insert<R: Record>(records: &mut [R], counts: &mut Counts<u8>, kind: Kind, peer: R) {
     let mut hole = counts.total() as usize;
+    debug_assert!(hole < records.len(), "no room for a peer behind {hole} others");
     for later in Kind::ALL.into_iter().rev().take_while(|&later| later > kind) {
         let start = counts.start(later);
         records.swap(start, hole);
@@ -150,10 +151,10 @@ mod tests {
         ] {
             insert(&mut records, &mut counts, kind, peer(number));
         }
-        let (at, kind) = find(&records, &counts, &peer(2)).unwrap();
+        let (at, kind) = find(&records, counts, &peer(2)).unwrap();
         assert_eq!(kind, Kind::Seeder);
         remove(&mut records, &mut counts, at, kind);
-        assert_eq!(find(&records, &counts, &peer(2)), None);
+        assert_eq!(find(&records, counts, &peer(2)), None);
         assert_eq!(
             counts,
             Counts {
@@ -162,9 +163,9 @@ mod tests {
                 paused: 2
             }
         );
-        assert_eq!(slice(&records, &counts, Kind::Seeder), [peer(4)]);
-        assert_eq!(slice(&records, &counts, Kind::Downloader), [peer(3)]);
-        let paused = slice(&records, &counts, Kind::Paused);
+        assert_eq!(slice(&records, counts, Kind::Seeder), [peer(4)]);
+        assert_eq!(slice(&records, counts, Kind::Downloader), [peer(3)]);
+        let paused = slice(&records, counts, Kind::Paused);
         assert!(paused.contains(&peer(1)) && paused.contains(&peer(5)));
     }
 }

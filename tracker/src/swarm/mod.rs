@@ -16,11 +16,15 @@ mod home;
 mod peers;
 mod policy;
 mod reply;
+#[expect(clippy::module_inception, reason = "swarm.rs holds one, swarms.rs holds many")]
 mod swarm;
 mod swarms;
 mod table;
 mod tick;
 mod totals;
+
+#[cfg(test)]
+mod model;
 
 pub use policy::{Policy, SwarmLimits};
 pub use reply::write_failure;

@@ -148,12 +148,12 @@ impl<R: Record> Peers<R> {
         }
         match self {
             Self::Few { records, counts } => {
-                offer(row(group::slice(records, counts, kind), rng), count, take)
+                offer(row(group::slice(records, *counts, kind), rng), count, take)
             }
             Self::Some { records, counts } => {
-                offer(row(group::slice(records, counts, kind), rng), count, take)
+                offer(row(group::slice(records, *counts, kind), rng), count, take)
             }
-            Self::Many(many) => offer(many.table(kind).from_random(rng), count, take),
+            Self::Many(many) => offer(many.table(kind).row(rng), count, take),
         }
     }
 
@@ -168,9 +168,10 @@ impl<R: Record> Peers<R> {
             }
             Self::Some { records, counts } if counts.total() as usize == records.len() => {
                 if records.len() >= SOME_MAX {
-                    *self = Self::Many(Box::new(Many::from_array(records, counts, hasher)));
+                    *self = Self::Many(Box::new(Many::from_array(records, *counts, hasher)));
                 } else {
-                    *records = resized(std::mem::take(records), grown(records.len()).min(SOME_MAX));
+                    let capacity = grown(records.len()).min(SOME_MAX);
+                    *records = resized(std::mem::take(records), capacity);
                 }
             }
             _ => (),
@@ -200,11 +201,11 @@ impl<R: Record> Peers<R> {
     #[cfg(test)]
     pub(super) fn wires(&self, kind: Kind) -> Vec<R::Wire> {
         match self {
-            Self::Few { records, counts } => group::slice(records, counts, kind)
+            Self::Few { records, counts } => group::slice(records, *counts, kind)
                 .iter()
                 .map(Record::wire)
                 .collect(),
-            Self::Some { records, counts } => group::slice(records, counts, kind)
+            Self::Some { records, counts } => group::slice(records, *counts, kind)
                 .iter()
                 .map(Record::wire)
                 .collect(),
@@ -225,7 +226,7 @@ impl<R: Record> Peers<R> {
 }
 
 impl<R: Record> Many<R> {
-    fn from_array(records: &[R], counts: &Counts<u8>, hasher: &RandomState) -> Self {
+    fn from_array(records: &[R], counts: Counts<u8>, hasher: &RandomState) -> Self {
         let mut many = Self {
             seeders: Table::default(),
             downloaders: Table::default(),
@@ -313,7 +314,7 @@ fn place_in_array<R: Record>(
     peer: R,
     kind: Kind,
 ) -> Option<Kind> {
-    let (at, was) = group::find(records, counts, &peer)?;
+    let (at, was) = group::find(records, *counts, &peer)?;
     if was == kind {
         if let Some(record) = records.get_mut(at) {
             *record = peer;
@@ -326,7 +327,7 @@ fn place_in_array<R: Record>(
 }
 
 fn remove_from_array<R: Record>(records: &mut [R], counts: &mut Counts<u8>, peer: &R) -> Option<Kind> {
-    let (at, was) = group::find(records, counts, peer)?;
+    let (at, was) = group::find(records, *counts, peer)?;
     group::remove(records, counts, at, was);
     Some(was)
 }

@@ -1,6 +1,5 @@
 //! All swarms, behind one map that nobody else sees: a guard never leaves one of these functions.
 
-use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use shared::moment::Moment;
 
 use super::group::Kind;
 use super::home::Asker;
-use super::peers::{Placed, Wants};
+use super::peers::Placed;
 use super::policy::{Policy, SwarmLimits};
 use super::reply::{Seats, write_failure, write_file};
 use super::swarm::{Presence, Swarm};
@@ -102,15 +101,10 @@ impl Swarms {
     pub fn announce(&self, visit: &Visit<'_>, rng: &mut impl Rng, out: &mut Vec<u8>) -> Announced {
         let sender = SocketAddr::new(visit.sender.to_canonical(), visit.request.port);
         let asker = Asker::new(sender, visit.reached, visit.policy);
-        let kind = kind_of(visit.request);
         let seats = Seats {
             asker: &asker,
             policy: visit.policy,
-            wants: if kind == Kind::Downloader {
-                Wants::Everyone
-            } else {
-                Wants::Downloaders
-            },
+            kind: kind_of(visit.request),
             count: visit
                 .request
                 .numwant
@@ -121,7 +115,7 @@ impl Swarms {
         if visit.request.event == Event::Stopped {
             return self.part(visit, &Seats { count: 0, ..seats }, rng, out);
         }
-        match self.meet(visit, kind, &seats, rng, out) {
+        match self.meet(visit, &seats, rng, out) {
             Ok(announced) => announced,
             Err(refusal) => {
                 write_failure(
@@ -142,14 +136,13 @@ impl Swarms {
     fn meet(
         &self,
         visit: &Visit<'_>,
-        kind: Kind,
         seats: &Seats<'_>,
         rng: &mut impl Rng,
         out: &mut Vec<u8>,
     ) -> Result<Announced, Refusal> {
         let presence = Presence {
             peer: seats.asker.endpoint(),
-            kind,
+            kind: seats.kind,
             tick: Tick::at(visit.now),
         };
         let room_here = self.sums.peers() < self.limits.peers;
@@ -169,7 +162,7 @@ impl Swarms {
             Placed::Full if room_here => return Err(Refusal::SwarmFull),
             Placed::Full => return Err(Refusal::TrackerFull),
             Placed::Joined => Outcome::Joined,
-            Placed::Was(was) if was != Kind::Seeder && kind == Kind::Seeder => Outcome::Completed,
+            Placed::Was(was) if was != Kind::Seeder && seats.kind == Kind::Seeder => Outcome::Completed,
             Placed::Was(_) => Outcome::Refreshed,
         };
         Ok(Announced {
@@ -252,12 +245,7 @@ impl Swarms {
         };
         let mut table = shard.write();
         let old = std::mem::take(&mut *table);
-        // As the map itself does it, on machines of every width.
-        let rehash = |(hash, _): &(InfoHash, _)| {
-            let mut hasher = self.hasher.build_hasher();
-            hash.hash(&mut hasher);
-            hasher.finish()
-        };
+        let rehash = |(hash, _): &(InfoHash, _)| self.hasher.hash_one(hash);
         let mut kept = Vec::with_capacity(old.len());
         for (hash, swarm) in old {
             let mut swarm = swarm.into_inner();
@@ -296,5 +284,398 @@ fn kind_of(request: &AnnounceRequest) -> Kind {
         (0, _) => Kind::Seeder,
         (_, Event::Paused) => Kind::Paused,
         _ => Kind::Downloader,
+    }
+}
+
+#[cfg(test)]
+impl Swarms {
+    /// Everybody of a kind in one swarm, found by looking at all of it; and a look whether all is well inside.
+    pub(super) fn members(&self, hash: &InfoHash, kind: Kind) -> std::collections::BTreeSet<SocketAddr> {
+        use shared::compact::{decode_v4, decode_v6};
+        let Some(swarm) = self.map.get(hash) else {
+            return std::collections::BTreeSet::new();
+        };
+        swarm.check(&self.hasher);
+        let v4 = swarm
+            .v4()
+            .wires(kind)
+            .into_iter()
+            .map(|wire| decode_v4(wire).into());
+        let v6 = swarm.v6().map(|v6| v6.wires(kind)).unwrap_or_default();
+        v4.chain(v6.into_iter().map(|wire| decode_v6(wire).into()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+    use shared::announce::{AnnounceReply, Answer, Failure};
+    use shared::id::PeerId;
+
+    use super::*;
+
+    const HASH: InfoHash = InfoHash([b'h'; 20]);
+
+    /// Swarms at a moment, and one function that knows how to announce.
+    struct Scene {
+        swarms: Swarms,
+        now: Moment,
+        policy: Policy,
+        dice: SmallRng,
+    }
+
+    fn scene() -> Scene {
+        scene_with(SwarmLimits::default())
+    }
+
+    fn scene_with(limits: SwarmLimits) -> Scene {
+        Scene {
+            swarms: Swarms::new(limits, [4, 3, 2, 1]),
+            now: Moment::START,
+            policy: Policy::default(),
+            dice: SmallRng::seed_from_u64(7),
+        }
+    }
+
+    /// `"198.51.100.1:6881 left=5 started"`, the words after the address in any order.
+    fn request(drawing: &str) -> (AnnounceRequest, IpAddr) {
+        let mut words = drawing.split(' ');
+        let peer: SocketAddr = words.next().unwrap().parse().unwrap();
+        let mut request = AnnounceRequest::new(HASH, PeerId([b'p'; 20]), peer.port());
+        for word in words {
+            match word.split_once('=') {
+                Some(("left", left)) => request.left = left.parse().unwrap(),
+                Some(("numwant", numwant)) => request.numwant = Some(numwant.parse().unwrap()),
+                Some(("hash", byte)) => request.info_hash = InfoHash([byte.parse().unwrap(); 20]),
+                Some(("compact", "0")) => request.compact = false,
+                None if word == "started" => request.event = Event::Started,
+                None if word == "completed" => request.event = Event::Completed,
+                None if word == "stopped" => request.event = Event::Stopped,
+                None if word == "paused" => request.event = Event::Paused,
+                _ => panic!("{word}"),
+            }
+        }
+        (request, peer.ip())
+    }
+
+    impl Scene {
+        fn raw(&mut self, drawing: &str) -> (Announced, Vec<u8>) {
+            let (request, sender) = request(drawing);
+            let visit = Visit {
+                now: self.now,
+                request: &request,
+                sender,
+                reached: None,
+                policy: &self.policy,
+            };
+            let mut out = Vec::new();
+            let announced = self.swarms.announce(&visit, &mut self.dice, &mut out);
+            (announced, out)
+        }
+
+        #[track_caller]
+        fn reply(&mut self, drawing: &str) -> AnnounceReply {
+            match Answer::decode(&self.raw(drawing).1).unwrap() {
+                Answer::Reply(reply) => reply,
+                Answer::Failure(failure) => panic!("{failure:?}"),
+            }
+        }
+
+        #[track_caller]
+        fn failure(&mut self, drawing: &str) -> Failure {
+            match Answer::decode(&self.raw(drawing).1).unwrap() {
+                Answer::Failure(failure) => failure,
+                Answer::Reply(reply) => panic!("{reply:?}"),
+            }
+        }
+
+        /// Announces, then compares seeders and leechers of the reply.
+        #[track_caller]
+        fn counts(&mut self, drawing: &str, seeders: u32, leechers: u32) {
+            let reply = self.reply(drawing);
+            assert_eq!(
+                (reply.complete, reply.incomplete),
+                (Some(seeders), Some(leechers)),
+                "{drawing}"
+            );
+        }
+
+        fn downloaded(&mut self) -> String {
+            let mut out = Vec::new();
+            self.swarms.scrape(&[HASH], &mut out);
+            String::from_utf8_lossy(&out).replace('h', "")
+        }
+
+        fn sweep(&self, timeout_secs: u64) -> Swept {
+            (0..SHARD_COUNT).fold(Swept::default(), |sum, shard| {
+                let swept = self
+                    .swarms
+                    .sweep_shard(shard, self.now, Duration::from_secs(timeout_secs));
+                Swept {
+                    peers: sum.peers + swept.peers,
+                    swarms: sum.swarms + swept.swarms,
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn counts_include_the_announcer_and_exclude_the_leaver() {
+        for [c1, c2, c3] in [
+            ["198.51.100.1:1", "198.51.100.2:1", "198.51.100.3:1"],
+            ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"],
+            ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"],
+        ] {
+            let mut scene = scene();
+            scene.counts(&format!("{c1} left=9 started"), 0, 1);
+            scene.counts(&format!("{c1} completed"), 1, 0);
+            scene.counts(&format!("{c2} left=9 started"), 1, 1);
+            scene.counts(&format!("{c3} left=9 started"), 1, 2);
+            scene.counts(&format!("{c2} left=9 stopped"), 1, 1);
+            scene.counts(&format!("{c3} left=9 stopped"), 1, 0);
+            scene.counts(&format!("{c1} stopped"), 0, 0);
+        }
+    }
+
+    #[test]
+    fn a_completion_counts_once_and_only_when_left_falls_to_nothing() {
+        let mut scene = scene();
+        scene.reply("198.51.100.1:1 completed");
+        assert!(
+            scene.downloaded().contains("10:downloadedi0e"),
+            "it came with everything"
+        );
+        scene.reply("198.51.100.2:1 left=1 started");
+        scene.reply("198.51.100.2:1 left=1 completed");
+        assert!(
+            scene.downloaded().contains("10:downloadedi0e"),
+            "the event alone is not believed"
+        );
+        assert_eq!(scene.raw("198.51.100.2:1").0.outcome, Outcome::Completed);
+        assert_eq!(
+            scene.raw("198.51.100.2:1 completed").0.outcome,
+            Outcome::Refreshed
+        );
+        assert!(scene.downloaded().contains("10:downloadedi1e"));
+    }
+
+    #[test]
+    fn a_paused_peer_is_incomplete_but_no_downloader_until_it_says_otherwise() {
+        let mut scene = scene();
+        scene.counts("198.51.100.1:1 left=5 paused", 0, 1);
+        assert!(scene.downloaded().contains("11:downloadersi0e10:incompletei1e"));
+        scene.counts("198.51.100.1:1 left=5", 0, 1);
+        assert!(scene.downloaded().contains("11:downloadersi1e10:incompletei1e"));
+        scene.counts("198.51.100.1:1 paused", 1, 0);
+    }
+
+    #[test]
+    fn a_farewell_of_a_stranger_is_answered_and_leaves_nothing_behind() {
+        let mut scene = scene();
+        let (announced, out) = scene.raw("198.51.100.1:1 left=5 stopped");
+        assert_eq!(announced.outcome, Outcome::WasNotHere);
+        assert!(matches!(Answer::decode(&out), Ok(Answer::Reply(_))));
+        assert_eq!(scene.swarms.totals(), Totals::default());
+    }
+
+    #[test]
+    fn the_last_to_leave_closes_the_swarm_unless_somebody_had_completed() {
+        let mut scene = scene();
+        scene.reply("198.51.100.1:1 left=5 started");
+        scene.reply("198.51.100.1:1 left=5 stopped");
+        assert_eq!(scene.swarms.totals().swarms, 0);
+        scene.reply("198.51.100.1:1 left=5 started");
+        scene.reply("198.51.100.1:1 completed");
+        scene.reply("198.51.100.1:1 stopped");
+        assert!(scene.downloaded().contains("10:downloadedi1e"));
+        scene.now = Moment::from_secs(100);
+        assert_eq!(scene.sweep(60), Swept { peers: 0, swarms: 1 });
+        assert_eq!(scene.swarms.totals().swarms, 0);
+    }
+
+    #[test]
+    fn a_silent_peer_is_forgotten_and_an_empty_swarm_with_it() {
+        let mut scene = scene();
+        scene.reply("198.51.100.1:1 left=5 started");
+        scene.reply("[2001:db8::1]:1 left=5 started");
+        scene.now = Moment::from_secs(60);
+        scene.reply("[2001:db8::1]:1 left=5");
+        assert_eq!(scene.sweep(60), Swept::default());
+        scene.now = Moment::from_secs(75);
+        assert_eq!(scene.sweep(60), Swept { peers: 1, swarms: 0 });
+        scene.now = Moment::from_secs(200);
+        assert_eq!(scene.sweep(60), Swept { peers: 1, swarms: 1 });
+        assert_eq!(scene.swarms.totals(), Totals::default());
+    }
+
+    #[test]
+    fn a_seeder_is_given_no_seeders_and_a_leecher_both() {
+        let mut scene = scene();
+        for n in 1..=3 {
+            scene.reply(&format!("198.51.100.{n}:1"));
+        }
+        assert_eq!(scene.reply("198.51.100.1:1").peers, []);
+        assert_eq!(scene.reply("198.51.100.4:1 left=5 started").peers.len(), 3);
+        assert_eq!(
+            scene.reply("198.51.100.1:1").peers,
+            ["198.51.100.4:1".parse().unwrap()]
+        );
+    }
+
+    #[test]
+    fn a_leecher_in_a_crowd_is_given_seeders_and_leechers_in_halves() {
+        let mut scene = scene();
+        for n in 1..=100 {
+            scene.reply(&format!("198.51.100.{n}:1"));
+            scene.reply(&format!("198.51.100.{n}:2 left=1"));
+        }
+        let reply = scene.reply("198.51.100.200:3 left=5 numwant=40");
+        let seeders = reply.peers.iter().filter(|peer| peer.port() == 1).count();
+        assert_eq!((reply.peers.len(), seeders), (40, 20));
+    }
+
+    #[test]
+    fn replies_differ_so_that_everybody_is_found() {
+        let mut scene = scene();
+        for n in 1..=100 {
+            scene.reply(&format!("198.51.100.{n}:1"));
+        }
+        let found: std::collections::BTreeSet<_> = (0..60)
+            .flat_map(|_| scene.reply("198.51.100.200:3 left=5 numwant=10").peers)
+            .collect();
+        assert!(found.len() > 95, "{}", found.len());
+    }
+
+    #[test]
+    fn numwant_is_kept_within_the_owners_bounds() {
+        let mut scene = scene();
+        for n in 0..250 {
+            scene.reply(&format!("198.51.100.{n}:1"));
+        }
+        for (numwant, given) in [
+            ("", 50),
+            (" numwant=0", 0),
+            (" numwant=7", 7),
+            (" numwant=100000", 200),
+        ] {
+            assert_eq!(
+                scene.reply(&format!("203.0.113.1:1 left=5{numwant}")).peers.len(),
+                given
+            );
+        }
+    }
+
+    #[test]
+    fn both_families_are_given_and_the_askers_own_comes_first() {
+        let mut scene = scene();
+        for n in 1..=100 {
+            scene.reply(&format!("198.51.100.{n}:1"));
+            scene.reply(&format!("[2001:db8::{n}]:1"));
+        }
+        let share = |reply: AnnounceReply| reply.peers.iter().filter(|peer| peer.is_ipv6()).count();
+        assert_eq!(share(scene.reply("203.0.113.1:1 left=5 numwant=40")), 10);
+        assert_eq!(share(scene.reply("[2001:db8:1::1]:1 left=5 numwant=40")), 30);
+    }
+
+    #[test]
+    fn a_reply_has_its_keys_in_order_and_peers_even_if_there_are_none() {
+        let mut scene = scene();
+        (scene.policy.jitter, scene.policy.interval) = (Duration::ZERO, Duration::from_secs(60));
+        let (_, out) = scene.raw("1.2.3.4:1 left=5 started");
+        let expected =
+            b"d8:completei0e10:downloadedi0e11:external ip4:\x01\x02\x03\x0410:incompletei1e8:intervali60e\
+            12:min intervali60e5:peers0:e";
+        assert_eq!(
+            out.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+        let (_, out) = scene.raw("[::1]:1 left=5 started");
+        assert!(
+            out.ends_with(b"5:peers6:\x01\x02\x03\x04\x00\x016:peers60:e"),
+            "{}",
+            out.escape_ascii()
+        );
+    }
+
+    #[test]
+    fn a_client_that_cannot_read_compact_peers_gets_dictionaries_of_both_families() {
+        let mut scene = scene();
+        scene.reply("1.2.3.4:1");
+        scene.reply("[2001:db8::1]:2");
+        let (announced, out) = scene.raw("5.6.7.8:1 left=5 compact=0");
+        assert_eq!(announced.peers_given, 2);
+        assert!(
+            out.ends_with(b"5:peersld2:ip7:1.2.3.44:porti1eed2:ip11:2001:db8::14:porti2eeee"),
+            "{}",
+            out.escape_ascii()
+        );
+        let (_, out) = scene.raw("5.6.7.8:1 hash=9 left=5 compact=0");
+        assert!(out.ends_with(b"5:peerslee"));
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothes_is_an_ipv4_peer() {
+        let mut scene = scene();
+        scene.reply("[::ffff:1.2.3.4]:1 left=5 started");
+        scene.counts("1.2.3.4:1 left=5", 0, 1);
+        assert_eq!(scene.swarms.totals().peers_v4, 1);
+    }
+
+    #[test]
+    fn full_swarms_and_a_full_tracker_say_so_and_keep_serving_their_own() {
+        let limits = SwarmLimits {
+            peers_per_swarm: 2,
+            swarms: 2,
+            peers: 100,
+        };
+        let mut scene = scene_with(limits);
+        scene.reply("1.2.3.4:1 left=5");
+        scene.reply("1.2.3.4:2 left=5");
+        let failure = scene.failure("1.2.3.4:3 left=5");
+        assert_eq!(failure.reason, "this swarm is full, try again later");
+        assert_eq!(failure.retry_in, Some(RetryIn::After(FULL_RETRY)));
+        assert!(failure.interval.is_some() && failure.min_interval.is_some());
+        scene.counts("1.2.3.4:2", 1, 1);
+        scene.reply("1.2.3.4:1 left=5 hash=1");
+        assert_eq!(
+            scene.failure("1.2.3.4:1 left=5 hash=2").reason,
+            "this tracker is full, try again later"
+        );
+        assert_eq!(scene.swarms.totals().swarms, 2);
+    }
+
+    #[test]
+    fn intervals_are_spread_around_what_the_owner_set() {
+        let mut scene = scene();
+        let intervals: std::collections::BTreeSet<_> = (0..50)
+            .map(|_| scene.reply("1.2.3.4:1 left=5").interval.as_secs())
+            .collect();
+        assert!(
+            intervals.iter().all(|secs| (1_620..=1_980).contains(secs)),
+            "{intervals:?}"
+        );
+        assert!(intervals.len() > 30);
+    }
+
+    #[test]
+    fn a_scrape_answers_for_each_torrent_once_in_order() {
+        let mut scene = scene();
+        scene.reply("1.2.3.4:1 hash=66");
+        let mut out = Vec::new();
+        scene.swarms.scrape(
+            &[InfoHash([b'C'; 20]), InfoHash([b'B'; 20]), InfoHash([b'C'; 20])],
+            &mut out,
+        );
+        let b = format!(
+            "20:{}d8:completei1e10:downloadedi0e11:downloadersi0e10:incompletei0ee",
+            "B".repeat(20)
+        );
+        let c = format!(
+            "20:{}d8:completei0e10:downloadedi0e11:downloadersi0e10:incompletei0ee",
+            "C".repeat(20)
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), format!("d5:filesd{b}{c}ee"));
     }
 }

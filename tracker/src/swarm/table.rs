@@ -97,7 +97,7 @@ impl<R: Record> Table<R> {
     }
 
     /// Peers in a row from a random place on, once round.
-    pub(super) fn from_random(&self, rng: &mut impl Rng) -> impl Iterator<Item = &R> {
+    pub(super) fn row(&self, rng: &mut impl Rng) -> impl Iterator<Item = &R> {
         let first = if self.buckets.is_empty() {
             0
         } else {
@@ -240,7 +240,7 @@ mod tests {
         let table = filled(1_000, &RandomState::with_seeds(1, 2, 3, 4));
         for seed in 0..20 {
             let mut met: Vec<_> = table
-                .from_random(&mut SmallRng::seed_from_u64(seed))
+                .row(&mut SmallRng::seed_from_u64(seed))
                 .map(Record::wire)
                 .collect();
             met.sort_unstable();
