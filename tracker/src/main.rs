@@ -1,3 +1,7 @@
 //! The `tracker` command: glue, no rules.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tracker::cli::main()
+}

@@ -1,1 +1,15 @@
-//! HTTP: the accept loop, the fast lane, axum behind it, the announce and scrape handlers.
+//! The tracker's HTTP edge. A connection is accepted by a [`lane`], which answers announces and scrapes by itself; anything
+//! else goes on to a [`site`] with its [`pages`]. Both ask the same [`desk`]. Nothing here decides who gets which peers: that is `swarm`.
+
+pub(crate) mod admin;
+pub(crate) mod conversation;
+pub(crate) mod desk;
+pub(crate) mod head;
+pub(crate) mod lane;
+pub(crate) mod listen;
+mod os;
+pub(crate) mod pages;
+mod reply;
+mod rewound;
+pub(crate) mod site;
+pub(crate) mod slots;

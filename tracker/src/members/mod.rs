@@ -1,1 +1,1 @@
-//! Who may announce. In public mode everybody may; members come with private mode, and this is their place.
+//! Who may announce: members, their keys, the register of torrents, the ledger of bytes. The place of private mode.

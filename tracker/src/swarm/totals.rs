@@ -15,6 +15,10 @@ pub struct Totals {
     pub paused: u64,
     pub peers_v4: u64,
     pub peers_v6: u64,
+    /// Those of each role whose address is an IPv6 one.
+    pub seeders_v6: u64,
+    pub downloaders_v6: u64,
+    pub paused_v6: u64,
 }
 
 impl Totals {
@@ -38,6 +42,9 @@ pub(super) struct Sums {
     paused: AtomicU64,
     peers_v4: AtomicU64,
     peers_v6: AtomicU64,
+    seeders_v6: AtomicU64,
+    downloaders_v6: AtomicU64,
+    paused_v6: AtomicU64,
 }
 
 impl Sums {
@@ -49,6 +56,9 @@ impl Sums {
             paused: self.paused.load(Relaxed),
             peers_v4: self.peers_v4.load(Relaxed),
             peers_v6: self.peers_v6.load(Relaxed),
+            seeders_v6: self.seeders_v6.load(Relaxed),
+            downloaders_v6: self.downloaders_v6.load(Relaxed),
+            paused_v6: self.paused_v6.load(Relaxed),
         }
     }
 
@@ -75,17 +85,22 @@ impl Sums {
             return;
         }
         let peers = if is_v6 { &self.peers_v6 } else { &self.peers_v4 };
-        for (sum, before, after) in [
-            (peers, before.total(), after.total()),
-            (&self.seeders, before.seeders, after.seeders),
-            (&self.downloaders, before.downloaders, after.downloaders),
-            (&self.paused, before.paused, after.paused),
-        ] {
-            match after.cmp(&before) {
-                std::cmp::Ordering::Greater => sum.fetch_add(u64::from(after - before), Relaxed),
-                std::cmp::Ordering::Less => sum.fetch_sub(u64::from(before - after), Relaxed),
-                std::cmp::Ordering::Equal => continue,
-            };
+        adjust(peers, before.total(), after.total());
+        adjust(&self.seeders, before.seeders, after.seeders);
+        adjust(&self.downloaders, before.downloaders, after.downloaders);
+        adjust(&self.paused, before.paused, after.paused);
+        if is_v6 {
+            adjust(&self.seeders_v6, before.seeders, after.seeders);
+            adjust(&self.downloaders_v6, before.downloaders, after.downloaders);
+            adjust(&self.paused_v6, before.paused, after.paused);
         }
+    }
+}
+
+fn adjust(sum: &AtomicU64, before: u32, after: u32) {
+    match after.cmp(&before) {
+        std::cmp::Ordering::Greater => drop(sum.fetch_add(u64::from(after - before), Relaxed)),
+        std::cmp::Ordering::Less => drop(sum.fetch_sub(u64::from(before - after), Relaxed)),
+        std::cmp::Ordering::Equal => (),
     }
 }

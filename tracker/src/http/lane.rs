@@ -1,0 +1,315 @@
+//! A lane: one thread with a runtime of its own that accepts connections, reads at once, and answers announces and
+//! scrapes without leaving the thread. Most clients open a connection for one announce; those are answered before their
+//! socket was ever registered anywhere. Everything that is not an announce or a scrape leaves for the [`Site`].
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use shared::moment::Moment;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::conversation::{Backlog, Conversation, End};
+use super::desk::{Caller, Desk, Question};
+use super::head::{self, Head};
+use super::site::Site;
+use super::slots::{Slot, Slots};
+use super::{listen, reply};
+use crate::metrics::{Counters, Reason};
+
+/// Once so many bytes of answers wait, they are sent before more requests are answered.
+const OUTPUT_MAX: usize = 64 * 1024;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// For a whole head, from its first byte (or from the connection's).
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// To take an answer.
+    pub write: Duration,
+}
+
+/// What all lanes have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub desk: Arc<Desk>,
+    pub site: Arc<Site>,
+    pub slots: Arc<Slots>,
+    pub times: Times,
+    /// The longest head.
+    pub head_bytes: usize,
+    pub stop: CancellationToken,
+}
+
+/// Buffers and dice that are used by one connection after the other.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub input: Vec<u8>,
+    pub output: Vec<u8>,
+    body: Vec<u8>,
+    dice: SmallRng,
+}
+
+/// One lane, known to all conversations on it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub times: Times,
+    desk: Arc<Desk>,
+    counters: Arc<Counters>,
+    scratch: RefCell<Scratch>,
+    /// Conversations whose answers wait for the socket; the lane ends after them.
+    writing: Cell<usize>,
+    calm: Notify,
+}
+
+impl Lane {
+    pub(crate) fn new(shared: &Shared, counters: Arc<Counters>) -> Self {
+        let input = vec![0; shared.head_bytes];
+        let dice = rand::make_rng();
+        Self {
+            times: shared.times,
+            desk: Arc::clone(&shared.desk),
+            counters,
+            scratch: RefCell::new(Scratch {
+                input,
+                output: Vec::new(),
+                body: Vec::new(),
+                dice,
+            }),
+            writing: Cell::new(0),
+            calm: Notify::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.desk.clock.now()
+    }
+
+    pub(crate) fn instant(&self, moment: Moment) -> Instant {
+        self.desk.clock.instant(moment)
+    }
+
+    pub(crate) fn sleep_until(&self, moment: Moment) -> Sleep {
+        tokio::time::sleep_until(self.instant(moment))
+    }
+
+    /// The lane's buffers, for one synchronous step.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Counts a client that did not finish in time.
+    pub(crate) fn note_slow(&self) {
+        self.counters.error(Reason::Slow);
+    }
+
+    pub(crate) fn begin_writing(&self) {
+        self.writing.set(self.writing.get() + 1);
+    }
+
+    pub(crate) fn end_writing(&self) {
+        self.writing.set(self.writing.get() - 1);
+        if self.writing.get() == 0 {
+            self.calm.notify_one();
+        }
+    }
+
+    /// Answers the whole requests among the first `filled` bytes of the input, into the output; keeps what is left. Says
+    /// whether there was any.
+    pub(crate) fn answer(
+        &self,
+        scratch: &mut Scratch,
+        filled: usize,
+        caller: Caller,
+        backlog: &mut Backlog,
+    ) -> bool {
+        let Scratch {
+            input,
+            output,
+            body,
+            dice,
+        } = scratch;
+        let room = filled < input.len();
+        let input = input.get(..filled).unwrap_or_default();
+        output.clear();
+        let mut rest = input;
+        (backlog.more, backlog.end) = (false, None);
+        while !rest.is_empty() && backlog.end.is_none() && !backlog.more {
+            match head::read(rest) {
+                Head::Ask(ask) => {
+                    body.clear();
+                    let question = Question {
+                        route: ask.route,
+                        query: ask.query,
+                        caller,
+                    };
+                    self.desk.answer(question, &self.counters, dice, body);
+                    reply::write_ok(output, ask.framing, body);
+                    rest = rest.get(ask.length..).unwrap_or_default();
+                    backlog.end = (!ask.framing.keep_alive).then_some(End::Closed);
+                    backlog.more = output.len() >= OUTPUT_MAX;
+                }
+                Head::Partial if room || rest.len() < filled => break,
+                // A head that fills the whole buffer is too long; hyper knows how to say so.
+                Head::Partial | Head::Foreign => backlog.end = Some(End::Foreign),
+            }
+        }
+        self.counters
+            .received
+            .add(filled - backlog.read.len().min(filled));
+        self.counters.sent.add(output.len());
+        if rest.is_empty() {
+            backlog.read = Vec::new()
+        } else {
+            backlog.read = rest.to_vec()
+        }
+        rest.len() < filled
+    }
+}
+
+/// Runs a lane on this thread until it is told to stop and its last answers are sent, or `patience` is over.
+pub(crate) fn run(shared: Shared, counters: Arc<Counters>, listeners: Vec<TcpListener>, patience: Duration) {
+    match Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+    {
+        // Dropping the runtime closes whatever is still open.
+        Ok(runtime) => attend(&runtime, shared, counters, listeners, patience),
+        Err(error) => error!(%error, "a lane cannot start"),
+    }
+}
+
+fn attend(
+    runtime: &LocalRuntime,
+    shared: Shared,
+    counters: Arc<Counters>,
+    listeners: Vec<TcpListener>,
+    patience: Duration,
+) {
+    let stop = shared.stop.clone();
+    let lane = Rc::new(Lane::new(&shared, counters));
+    let porter = Rc::new(Porter {
+        shared,
+        lane: Rc::clone(&lane),
+    });
+    runtime.block_on(async {
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let porter = Rc::clone(&porter);
+                tokio::task::spawn_local(porter.accept(listener))
+            })
+            .collect();
+        stop.cancelled().await;
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        if lane.writing.get() > 0 {
+            let _ = tokio::time::timeout(patience, lane.calm.notified()).await;
+        }
+    });
+}
+
+/// Receives connections and finds out what they want.
+struct Porter {
+    shared: Shared,
+    lane: Rc<Lane>,
+}
+
+impl Porter {
+    async fn accept(self: Rc<Self>, listener: TcpListener) {
+        let error = listen::accept_each(listener, &self.lane.counters, |stream, from| {
+            self.greet(stream, from)
+        })
+        .await;
+        error!(%error, "a lane cannot accept connections");
+    }
+
+    fn greet(self: &Rc<Self>, mut stream: std::net::TcpStream, from: SocketAddr) {
+        let counters = &self.lane.counters;
+        counters.connections.add(1);
+        match self.shared.slots.take(from.ip()) {
+            Ok(slot) => {
+                let caller = Caller::on(&stream, from);
+                match self.hear(&mut stream, caller) {
+                    Ok(Some(backlog)) => self.attend(stream, caller, backlog, slot),
+                    Ok(None) => (),
+                    Err(error) => debug!(%error, "a connection was lost"),
+                }
+            }
+            Err(full) => {
+                counters.error(full.into());
+                turn_away(stream);
+            }
+        }
+    }
+
+    /// Reads and answers at once, in the hope that this is all. What is left over is returned.
+    fn hear(&self, stream: &mut std::net::TcpStream, caller: Caller) -> io::Result<Option<Backlog>> {
+        let mut backlog = Backlog::default();
+        let scratch = &mut *self.lane.scratch();
+        let filled = match stream.read(&mut scratch.input) {
+            Ok(0) => return Ok(None),
+            Ok(filled) => filled,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(backlog)),
+            Err(error) => return Err(error),
+        };
+        self.lane.answer(scratch, filled, caller, &mut backlog);
+        if !scratch.output.is_empty() {
+            let sent = match stream.write(&scratch.output) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                result => result.unwrap_or(0),
+            };
+            backlog
+                .unsent
+                .extend_from_slice(scratch.output.get(sent..).unwrap_or_default());
+        }
+        let done = backlog.unsent.is_empty() && backlog.end == Some(End::Closed);
+        Ok((!done).then_some(backlog))
+    }
+
+    /// Goes on with a connection that stays.
+    fn attend(self: &Rc<Self>, stream: std::net::TcpStream, caller: Caller, backlog: Backlog, slot: Slot) {
+        if backlog.unsent.is_empty() && backlog.end == Some(End::Foreign) {
+            return self.hand_over(stream, caller, backlog.read, slot);
+        }
+        let porter = Rc::clone(self);
+        match TcpStream::from_std(stream) {
+            Ok(stream) => drop(tokio::task::spawn_local(async move {
+                porter.talk(stream, caller, backlog, slot).await
+            })),
+            Err(error) => debug!(%error, "a connection was lost"),
+        }
+    }
+
+    async fn talk(&self, stream: TcpStream, caller: Caller, backlog: Backlog, slot: Slot) {
+        let mut conversation = Conversation::new(&self.lane, stream, caller, backlog);
+        if conversation.talk(&self.lane).await == End::Foreign {
+            match conversation.stream.into_std() {
+                Ok(stream) => self.hand_over(stream, caller, conversation.backlog.read, slot),
+                Err(error) => debug!(%error, "a connection was lost"),
+            }
+        }
+    }
+
+    fn hand_over(&self, stream: std::net::TcpStream, caller: Caller, read: Vec<u8>, slot: Slot) {
+        self.lane.counters.handed_over.add(1);
+        self.shared.site.receive(stream, caller, read, slot);
+    }
+}
+
+/// Says that there is no room. What the client has said is read first: closing with unread bytes would destroy the answer.
+pub(crate) fn turn_away(mut stream: std::net::TcpStream) {
+    let mut said = [0; 2_048];
+    let _ = stream.read(&mut said);
+    let _ = stream.write(reply::BUSY);
+}

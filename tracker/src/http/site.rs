@@ -1,0 +1,132 @@
+//! Serves a router with hyper: every connection with its limits, wherever it was accepted. Handlers here never read a
+//! body, so the size and the slowness of one cannot matter: hyper closes after the answer.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use super::desk::Caller;
+use super::lane::Times;
+use super::rewound::Rewound;
+use super::slots::{Slot, Slots};
+use super::{lane, listen};
+use crate::metrics::{Counters, Reason};
+
+/// hyper refuses to work with smaller buffers.
+const BUFFER_MIN: usize = 8_192;
+
+/// A router and the connections that look at it.
+#[derive(Debug)]
+pub(crate) struct Site {
+    service: TowerToHyperService<Router>,
+    http: http1::Builder,
+    counters: Arc<Counters>,
+    means: Means,
+}
+
+/// How and where a site is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    pub times: Times,
+    /// The longest head.
+    pub head_bytes: usize,
+    /// Where connections are served, whichever thread they come from.
+    pub runtime: Handle,
+    /// Owns them.
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+impl Site {
+    pub(crate) fn new(router: Router, counters: Arc<Counters>, means: Means) -> Arc<Self> {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(means.times.head);
+        // The same shape of answer as on a lane: names in title case, no date.
+        http.title_case_headers(true).auto_date_header(false);
+        http.max_buf_size(means.head_bytes.max(BUFFER_MIN));
+        Arc::new(Self {
+            service: TowerToHyperService::new(router),
+            http,
+            counters,
+            means,
+        })
+    }
+
+    /// Accepts connections without any lane, until the tracker stops.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, slots: Arc<Slots>) {
+        let greet = |stream, from: SocketAddr| {
+            let caller = Caller::on(&stream, from);
+            self.counters.connections.add(1);
+            match slots.take(from.ip()) {
+                Ok(slot) => self.receive(stream, caller, Vec::new(), slot),
+                Err(full) => {
+                    self.counters.error(full.into());
+                    lane::turn_away(stream);
+                }
+            }
+        };
+        tokio::select! {
+            error = listen::accept_each(listener, &self.counters, greet) => error!(%error, "cannot accept connections"),
+            () = self.means.stop.cancelled() => (),
+        }
+    }
+
+    /// Takes a connection over, with the bytes that were read from it already.
+    pub(crate) fn receive(
+        self: &Arc<Self>,
+        stream: std::net::TcpStream,
+        caller: Caller,
+        read: Vec<u8>,
+        slot: Slot,
+    ) {
+        let site = Arc::clone(self);
+        let task = async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => site.serve(stream, read, caller).await,
+                Err(error) => debug!(%error, "a connection was lost"),
+            }
+            drop(slot);
+        };
+        self.means.tasks.spawn_on(task, &self.means.runtime);
+    }
+
+    /// Serves one connection until it ends, or until the tracker stops and its current request is answered.
+    pub(crate) async fn serve<S>(&self, stream: S, read: Vec<u8>, caller: Caller)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TokioIo::new(Rewound::new(stream, read, self.means.times.write));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(caller);
+            self.service.call(request)
+        });
+        let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.means.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            if error.is_timeout() {
+                self.counters.error(Reason::Slow);
+            }
+            debug!(%error, "a connection broke off");
+        }
+    }
+}

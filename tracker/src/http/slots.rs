@@ -1,0 +1,166 @@
+//! How many connections are open, in all and from one address. A slot is taken when a connection is accepted and comes
+//! back when its holder is dropped, on whatever thread that happens.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The tracker holds as many connections as it may.
+    Tracker,
+    /// This address does.
+    Address,
+}
+
+/// The count of open connections and its bounds.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    open: AtomicUsize,
+    open_max: usize,
+    by_source: DashMap<Source, usize, ahash::RandomState>,
+    by_source_max: usize,
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    source: Option<Source>,
+}
+
+/// Who opened it: an IPv4 address or an IPv6 /64, which is what one customer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Source(u64);
+
+impl Source {
+    /// None for this machine itself: a proxy here speaks for everyone.
+    fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            _ if address.is_loopback() => None,
+            // Whatever begins with ff is multicast in IPv6 and opens no connection, so the families cannot meet.
+            IpAddr::V4(v4) => Some(Self(0xFFFF_FFFF_0000_0000 | u64::from(u32::from(v4)))),
+            IpAddr::V6(v6) => Some(Self(upper_half(v6))),
+        }
+    }
+}
+
+fn upper_half(address: Ipv6Addr) -> u64 {
+    let [a, b, c, d, ..] = address.segments();
+    [a, b, c, d]
+        .into_iter()
+        .fold(0, |half, segment| half << 16 | u64::from(segment))
+}
+
+impl Slots {
+    pub(crate) fn new(open_max: usize, by_source_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            open_max,
+            by_source: DashMap::default(),
+            by_source_max,
+        })
+    }
+
+    /// How many connections are open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Room for one more connection from there, if there is any.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        // From here on dropping the slot gives back what was taken.
+        let mut slot = Slot {
+            slots: Arc::clone(self),
+            source: None,
+        };
+        if before >= self.open_max {
+            return Err(Full::Tracker);
+        }
+        if let Some(source) = Source::of(address) {
+            self.count(source)?;
+            slot.source = Some(source);
+        }
+        Ok(slot)
+    }
+
+    fn count(&self, source: Source) -> Result<(), Full> {
+        let mut count = self.by_source.entry(source).or_insert(0);
+        if *count >= self.by_source_max {
+            return Err(Full::Address);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn uncount(&self, source: Source) {
+        if let Entry::Occupied(mut count) = self.by_source.entry(source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(source) = self.source {
+            self.slots.uncount(source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_slot_comes_back_when_its_holder_is_gone() {
+        let slots = Slots::new(1, 9);
+        let held = slots.take(address("192.0.2.1")).unwrap();
+        assert_eq!(slots.take(address("192.0.2.2")).unwrap_err(), Full::Tracker);
+        drop(held);
+        drop(slots.take(address("192.0.2.2")).unwrap());
+        assert_eq!((slots.open(), slots.by_source.len()), (0, 0));
+    }
+
+    #[test]
+    fn one_address_cannot_take_every_slot() {
+        let slots = Slots::new(9, 2);
+        let _held = [
+            slots.take(address("192.0.2.1")).unwrap(),
+            slots.take(address("192.0.2.1")).unwrap(),
+        ];
+        assert_eq!(slots.take(address("192.0.2.1")).unwrap_err(), Full::Address);
+        assert!(slots.take(address("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_one_customer_are_one() {
+        let slots = Slots::new(9, 1);
+        let _held = slots.take(address("2001:db8:1:2:3::4")).unwrap();
+        assert_eq!(slots.take(address("2001:db8:1:2::1")).unwrap_err(), Full::Address);
+        assert!(slots.take(address("2001:db8:1:3::1")).is_ok());
+    }
+
+    #[test]
+    fn this_machine_itself_is_bounded_only_by_the_whole() {
+        let slots = Slots::new(2, 1);
+        let _held = [
+            slots.take(address("127.0.0.1")).unwrap(),
+            slots.take(address("127.0.0.1")).unwrap(),
+        ];
+        assert_eq!(slots.take(address("::1")).unwrap_err(), Full::Tracker);
+    }
+}
