@@ -1,1 +1,604 @@
-//! One task owns one active torrent: the only loop that feeds its machine. It decides nothing.
+//! One task owns one active torrent: the only loop that feeds its machine. It drains what the machine wants done, waits for
+//! sockets, disk, commands or the deadline, and tells the machine what happened. It decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use shared::geometry::{Block, PieceIndex};
+use shared::metainfo::Info;
+use shared::peer_wire::{Handshake, Reserved, frame_limit};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::disk::{DiskNews, Opened, Writer};
+use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
+use crate::net::dialer;
+use crate::net::handshake::HandshakeError;
+use crate::net::listener::Visitor;
+use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
+use crate::net::uploader::{Outgoing, Trouble};
+use crate::torrent::{Content, Direction, Input, Output, PeerKey, Settings, Status, Torrent, Why};
+
+/// A torrent that needs nothing and has had no peer for so long sleeps without a task.
+const REST_AFTER: Duration = Duration::from_mins(1);
+
+/// How often somebody who watches a download hears of it.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// What the disk has in hand when the program stops is finished, but not waited for longer than this.
+const FLUSH_TIME: Duration = Duration::from_secs(3);
+
+/// News of all peers that may wait for the driver. Each holds at most what one read brought.
+const NEWS_MAX: usize = 64;
+
+/// How long to wait before files that cannot be finished are tried again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// So many files in trouble are named; more would drown the rest of the log.
+const TROUBLES_MAX: usize = 100;
+
+/// The unit in which disk credit is handed out.
+pub(crate) const CREDIT_UNIT: usize = 16 * 1024;
+
+/// A download begins with at least so much credit.
+const CREDIT_MIN: usize = 1 << 20;
+
+/// What the engine tells a driver.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Visitor(Visitor),
+    Peers(Vec<SocketAddr>),
+    Status(oneshot::Sender<Option<TorrentStatus>>),
+}
+
+/// A torrent that a driver gave back.
+#[derive(Debug)]
+pub(crate) struct Rested {
+    /// Commands that came too late for the driver.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// What is left to seed.
+    pub(crate) opened: Option<Opened>,
+}
+
+/// The driver's side of one connection.
+#[derive(Debug)]
+struct Peer {
+    address: SocketAddr,
+    line: mpsc::Sender<Outgoing>,
+    pipe: AbortHandle,
+}
+
+/// Work that ends by itself.
+enum Job {
+    Dialed(
+        SocketAddr,
+        Result<(TcpStream, Handshake, OwnedSemaphorePermit), HandshakeError>,
+    ),
+    Opened(Option<Box<Opened>>),
+    Sealed,
+}
+
+/// The task of one active torrent.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    spec: Arc<Spec>,
+    torrent: Torrent,
+    dice: SmallRng,
+    opened: Option<Opened>,
+    writer: Option<Writer>,
+    peers: BTreeMap<PeerKey, Peer>,
+    pipes: JoinSet<()>,
+    jobs: JoinSet<Job>,
+    news: (mpsc::Sender<FromPeer>, mpsc::Receiver<FromPeer>),
+    commands: mpsc::Receiver<Command>,
+    /// Held while it may download.
+    credit: Option<OwnedSemaphorePermit>,
+    rest_at: Option<Instant>,
+    /// Files in trouble that were named already.
+    troubled: BTreeSet<PathBuf>,
+}
+
+impl Driver {
+    /// Takes a torrent over and drives it until it may rest or the engine stops. Without content it is a magnet link.
+    pub(crate) async fn run(
+        shared: Arc<Shared>,
+        spec: Arc<Spec>,
+        opened: Option<Opened>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Rested {
+        let complete = opened.as_ref().is_some_and(|opened| opened.have.is_complete());
+        let credit = match spec.mode {
+            Mode::Get if !complete => {
+                let credit = shared.stop.run_until_cancelled(grant(&shared.credits)).await;
+                credit.flatten()
+            }
+            _ => None,
+        };
+        let settings = Settings {
+            disk_credit: credit
+                .as_ref()
+                .map_or(0, |permit| (permit.num_permits() * CREDIT_UNIT) as u64),
+            ..Settings::default()
+        };
+        let content = opened.as_ref().map(content);
+        let torrent = Torrent::new(shared.clock.now(), spec.identity, content, settings);
+        let mut driver = Self {
+            torrent,
+            dice: rand::make_rng(),
+            opened: None,
+            writer: None,
+            peers: BTreeMap::new(),
+            pipes: JoinSet::new(),
+            jobs: JoinSet::new(),
+            news: mpsc::channel(NEWS_MAX),
+            commands,
+            credit,
+            rest_at: None,
+            troubled: BTreeSet::new(),
+            shared,
+            spec,
+        };
+        if let Some(opened) = opened {
+            driver.hold(opened);
+        }
+        let peers = driver.spec.peers.clone();
+        driver.tell(Input::Peers { addresses: peers });
+        driver.drive().await;
+        driver.end().await
+    }
+
+    /// The loop. One call an arm.
+    async fn drive(&mut self) {
+        let stop = self.shared.stop.clone();
+        let timer = tokio::time::sleep_until(self.wake_at());
+        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        tokio::pin!(timer);
+        loop {
+            self.carry_out().await;
+            let wake_at = self.wake_at();
+            if timer.deadline() != wake_at {
+                timer.as_mut().reset(wake_at);
+            }
+            let downloads = self.writer.is_some();
+            tokio::select! {
+                Some(news) = self.news.1.recv() => self.hear(news),
+                Some(command) = self.commands.recv() => self.obey(command),
+                Some(job) = self.jobs.join_next() => self.finish_job(job),
+                Some(_) = self.pipes.join_next() => (),
+                news = disk_news(&mut self.writer) => self.hear_disk(news),
+                _ = progress.tick(), if downloads => self.report_progress(),
+                () = &mut timer => if self.wake() { break },
+                () = stop.cancelled() => break,
+            }
+        }
+    }
+
+    /// Puts a finite end to what is under way, and gives back what the next driver needs.
+    async fn end(mut self) -> Rested {
+        self.pipes.shutdown().await;
+        self.jobs.abort_all();
+        self.commands.close();
+        if let Some(mut writer) = self.writer.take() {
+            let flush = async {
+                while !writer.is_idle() {
+                    writer.news().await;
+                }
+            };
+            if tokio::time::timeout(FLUSH_TIME, flush).await.is_err() {
+                warn!(torrent = %self.spec.label, "the disk did not finish in time");
+            }
+        }
+        if let Some(opened) = &mut self.opened {
+            if let Some(have) = self.torrent.have() {
+                opened.have = have.clone();
+            }
+            let opened = opened.clone();
+            let remembered = tokio::task::spawn_blocking(move || opened.remember());
+            if let Ok(Err(error)) = remembered.await {
+                warn!(%error, "what was verified is not remembered");
+            }
+        }
+        Rested {
+            commands: self.commands,
+            opened: self.opened,
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.torrent
+            .handle(self.shared.clock.now(), input, &mut self.dice);
+    }
+
+    fn wake_at(&mut self) -> Instant {
+        let clock = self.shared.clock;
+        let far = clock.after(Duration::from_hours(1));
+        let deadline = self
+            .torrent
+            .deadline()
+            .map_or(far, |deadline| clock.instant(deadline));
+        let rests =
+            self.writer.is_none() && self.opened.is_some() && self.peers.is_empty() && self.jobs.is_empty();
+        if !rests {
+            self.rest_at = None;
+            return deadline;
+        }
+        let rest_at = *self.rest_at.get_or_insert_with(|| clock.after(REST_AFTER));
+        deadline.min(rest_at)
+    }
+
+    /// The timer rang: true if it is time to rest.
+    fn wake(&mut self) -> bool {
+        let now = self.shared.clock.after(Duration::ZERO);
+        if self.rest_at.is_some_and(|at| at <= now) {
+            return true;
+        }
+        self.tell(Input::Tick);
+        false
+    }
+
+    /// Does everything the machine wants done by now.
+    async fn carry_out(&mut self) {
+        while let Some(output) = self.torrent.poll() {
+            match output {
+                Output::Send { peer, message } => self.send(peer, Outgoing::Message(message)),
+                Output::Serve { peer, blocks } => self.serve(peer, blocks),
+                Output::Store { block, data } => self.store(block, data),
+                Output::Verify { piece } => self.verify(piece),
+                Output::Dial { address } => self.dial(address),
+                Output::Disconnect { peer, why } => self.disconnect(peer, &why),
+                Output::Ban { address, why } => self.ban(address, &why),
+                Output::Metadata { info } => self.take_metadata(&info),
+                Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
+                Output::PieceDone { piece } => self.piece_done(piece),
+                Output::Finished => self.finished(),
+            }
+        }
+    }
+
+    fn send(&mut self, peer: PeerKey, what: Outgoing) {
+        let Some(there) = self.peers.get(&peer) else {
+            return;
+        };
+        if there.line.try_send(what).is_err() {
+            debug!(address = %there.address, "let go: it does not read");
+            self.forget(peer);
+            self.tell(Input::Disconnected { peer });
+        }
+    }
+
+    fn serve(&mut self, peer: PeerKey, blocks: Vec<Block>) {
+        if let Some(opened) = &self.opened {
+            let serve = Outgoing::Serve(Arc::clone(&opened.storage), blocks);
+            self.send(peer, serve);
+        }
+    }
+
+    fn store(&mut self, block: Block, data: bytes::Bytes) {
+        self.spec.counters.add_downloaded(data.len() as u64);
+        if let Some(writer) = &mut self.writer {
+            writer.store(block, data);
+        }
+    }
+
+    fn verify(&mut self, piece: PieceIndex) {
+        if let Some(writer) = &mut self.writer {
+            writer.verify(piece);
+        }
+    }
+
+    fn dial(&mut self, address: SocketAddr) {
+        let (shared, ours) = (Arc::clone(&self.shared), self.handshake());
+        self.jobs.spawn(async move {
+            let Some(place) = shared.place(address.ip()) else {
+                let refused = std::io::Error::other("no place for another connection");
+                return Job::Dialed(address, Err(refused.into()));
+            };
+            let dialed = dialer::dial(address, ours, &shared.half_open).await;
+            Job::Dialed(address, dialed.map(|(stream, theirs)| (stream, theirs, place)))
+        });
+    }
+
+    fn handshake(&self) -> Handshake {
+        let identity = self.spec.identity;
+        Handshake {
+            reserved: Reserved::OURS,
+            info_hash: identity.info_hash,
+            peer_id: identity.peer_id,
+        }
+    }
+
+    fn disconnect(&mut self, peer: PeerKey, why: &Why) {
+        if let Some(gone) = self.forget(peer) {
+            debug!(address = %gone.address, %why, torrent = %self.spec.label, "disconnected");
+        }
+    }
+
+    fn forget(&mut self, peer: PeerKey) -> Option<Peer> {
+        let gone = self.peers.remove(&peer)?;
+        gone.pipe.abort();
+        Some(gone)
+    }
+
+    fn ban(&mut self, address: std::net::IpAddr, why: &Why) {
+        warn!(%address, %why, torrent = %self.spec.label, "banned");
+        self.shared.ban(address);
+        self.shared.event(Event::Banned {
+            key: self.spec.key,
+            address,
+            why: why.to_string(),
+        });
+    }
+
+    fn take_metadata(&mut self, raw: &[u8]) {
+        let key = self.spec.key;
+        match Info::read(raw) {
+            Ok(info) => {
+                let info = Arc::new(info);
+                self.shared.event(Event::Metadata {
+                    key,
+                    info: Arc::clone(&info),
+                });
+                let opening = self.shared.opening(&self.spec, info);
+                self.jobs
+                    .spawn(async move { Job::Opened(opening.await.map(Box::new)) });
+            }
+            Err(error) => {
+                warn!(%error, torrent = %self.spec.label, "metadata refused");
+                self.shared.event(Event::Refused {
+                    key,
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+
+    fn piece_done(&mut self, piece: PieceIndex) {
+        self.count_left();
+        self.shared.event(Event::PieceDone {
+            key: self.spec.key,
+            piece: piece.number(),
+        });
+    }
+
+    fn count_left(&self) {
+        let status = self.torrent.status();
+        self.spec
+            .counters
+            .set_left(status.total_bytes - status.have_bytes);
+    }
+
+    /// All pieces are on disk: the files get their last touch, and from then on nothing is written.
+    fn finished(&mut self) {
+        self.writer = None;
+        self.credit = None;
+        if let Some(opened) = &self.opened {
+            let sealing = seal(Arc::clone(&self.shared), self.spec.key, opened.clone());
+            self.jobs.spawn(sealing);
+        }
+    }
+
+    /// Takes the files over; from now on the machine knows what is there.
+    fn hold(&mut self, opened: Opened) {
+        if let Some(credit) = self.credit.as_ref().filter(|_| !opened.have.is_complete()) {
+            self.writer = Some(Writer::new(
+                &opened,
+                Arc::clone(&self.shared.workers),
+                self.shared.clock,
+                (credit.num_permits() * CREDIT_UNIT) as u64,
+            ));
+        } else {
+            self.credit = None;
+        }
+        self.opened = Some(opened);
+    }
+
+    fn hear(&mut self, FromPeer { peer, news }: FromPeer) {
+        if let News::Served(bytes) = news {
+            self.spec.counters.add_uploaded(bytes);
+        }
+        // What a peer said before it was let go no longer matters.
+        let Some(there) = self.peers.get(&peer) else {
+            return;
+        };
+        match news {
+            News::Messages(messages) => {
+                for message in messages {
+                    self.tell(Input::Message { peer, message });
+                }
+            }
+            News::Served(bytes) => self.tell(Input::Served { peer, bytes }),
+            News::Unserved(block, trouble) => {
+                self.report_trouble(block.piece(), &trouble);
+                self.tell(Input::Unserved { peer, block });
+            }
+            News::Ended(end) => {
+                debug!(address = %there.address, %end, "connection ended");
+                self.peers.remove(&peer);
+                self.tell(Input::Disconnected { peer });
+            }
+        }
+    }
+
+    fn report_trouble(&mut self, piece: PieceIndex, trouble: &Trouble) {
+        let Some(opened) = &self.opened else { return };
+        let (path, reason) = match trouble {
+            Trouble::Storage(error) => (error.path().to_owned(), error.reason()),
+            Trouble::Damaged => (opened.storage.path_of(piece), trouble.to_string()),
+        };
+        if self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.clone()) {
+            warn!(path = %path.display(), %reason, torrent = %self.spec.label, "cannot be served");
+            self.shared.event(Event::DiskTrouble {
+                key: self.spec.key,
+                path,
+                reason,
+            });
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Visitor(Visitor {
+                stream,
+                address,
+                handshake,
+                place,
+            }) => {
+                self.connect(stream, (address, Direction::Incoming), handshake, place);
+            }
+            Command::Peers(addresses) => self.tell(Input::Peers { addresses }),
+            // Who asked may have gone.
+            Command::Status(answer) => {
+                _ = answer.send(Some(status_of(&self.spec, self.torrent.status())));
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        stream: TcpStream,
+        (address, direction): (SocketAddr, Direction),
+        handshake: Handshake,
+        place: OwnedSemaphorePermit,
+    ) {
+        let peer = self.shared.next_peer();
+        let (line, waiting) = mpsc::channel(LINE_MAX);
+        let geometry = self.opened.as_ref().map(|opened| opened.storage.geometry());
+        let pipe = Pipe {
+            peer,
+            stream,
+            frame_limit: frame_limit(geometry),
+            readers: Arc::clone(&self.shared.readers),
+            news: self.news.0.clone(),
+        };
+        let pipe = self.pipes.spawn(async move {
+            pipe.run(waiting).await;
+            drop(place);
+        });
+        self.peers.insert(peer, Peer { address, line, pipe });
+        self.tell(Input::Connected {
+            peer,
+            address,
+            direction,
+            handshake,
+        });
+    }
+
+    fn finish_job(&mut self, job: Result<Job, JoinError>) {
+        match job {
+            Ok(Job::Dialed(address, Ok((stream, handshake, place)))) => {
+                self.connect(stream, (address, Direction::Outgoing), handshake, place);
+            }
+            Ok(Job::Dialed(address, Err(error))) => {
+                debug!(%address, %error, "not connected");
+                self.tell(Input::DialFailed { address });
+            }
+            Ok(Job::Opened(None)) => warn!(torrent = %self.spec.label, "its files could not be looked at"),
+            Ok(Job::Opened(Some(opened))) => {
+                self.shared.report_opened(&self.spec, &opened);
+                let content = content(&opened);
+                self.hold(*opened);
+                self.tell(Input::Content(content));
+            }
+            Ok(Job::Sealed) => {
+                info!(torrent = %self.spec.label, "complete");
+                self.shared.event(Event::Finished { key: self.spec.key });
+            }
+            Err(error) => warn!(%error, "a job of the driver came to nothing"),
+        }
+    }
+
+    fn hear_disk(&mut self, news: Vec<DiskNews>) {
+        let key = self.spec.key;
+        for news in news {
+            match news {
+                DiskNews::Credit(bytes) => self.tell(Input::Credit(bytes)),
+                DiskNews::Verified { piece, good } => self.tell(Input::Verified { piece, good }),
+                DiskNews::Gone { piece } => {
+                    self.tell(Input::StoreFailed { piece });
+                    self.tell(Input::DiskReady);
+                }
+                DiskNews::Trouble { path, reason } => {
+                    warn!(path = %path.display(), %reason, "the disk is in trouble; it is tried again");
+                    self.shared.event(Event::DiskTrouble { key, path, reason });
+                }
+                DiskNews::Recovered => self.shared.event(Event::DiskRecovered { key }),
+            }
+        }
+    }
+
+    fn report_progress(&self) {
+        self.shared.event(Event::Progress {
+            key: self.spec.key,
+            facts: self.torrent.status(),
+        });
+    }
+}
+
+/// The facts of a torrent, for those who ask.
+pub(crate) fn status_of(spec: &Spec, facts: Status) -> TorrentStatus {
+    let stage = match spec.mode {
+        _ if !facts.metadata => Stage::Metadata,
+        Mode::Get if facts.have_count < facts.piece_count => Stage::Downloading,
+        _ => Stage::Seeding,
+    };
+    TorrentStatus {
+        info_hash: spec.identity.info_hash,
+        stage,
+        facts,
+    }
+}
+
+/// What the machine needs to know of an open torrent.
+fn content(opened: &Opened) -> Content {
+    let info = opened.storage.info();
+    Content {
+        geometry: info.geometry().clone(),
+        have: opened.have.clone(),
+        info: info.raw_bytes(),
+        private: info.private(),
+    }
+}
+
+async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
+    match writer {
+        Some(writer) => writer.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A share of the disk credit of the process: a quarter of what is left, so that there is always some for the next.
+async fn grant(credits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let units = (credits.available_permits() / 4).max(CREDIT_MIN / CREDIT_UNIT);
+    Arc::clone(credits)
+        .acquire_many_owned(u32::try_from(units).ok()?)
+        .await
+        .ok()
+}
+
+/// Seals a finished torrent's files, trying until the disk lets it.
+async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Job {
+    loop {
+        let opened = opened.clone();
+        let sealed = tokio::task::spawn_blocking(move || {
+            opened.storage.finish()?;
+            opened.remember()
+        });
+        match sealed.await {
+            Ok(Err(error)) => {
+                let (path, reason) = (error.path().to_owned(), error.reason());
+                shared.event(Event::DiskTrouble { key, path, reason });
+            }
+            Ok(Ok(())) | Err(_) => break,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    shared.trackers.completed(key).await;
+    Job::Sealed
+}

@@ -36,15 +36,27 @@ pub(crate) struct Opening {
     pub(crate) stop: CancellationToken,
 }
 
-/// An open torrent.
-#[derive(Debug)]
+/// An open torrent. Clones share the files.
+#[derive(Clone, Debug)]
 pub(crate) struct Opened {
     pub(crate) storage: Arc<Storage>,
     /// What is there. In a torrent that is only read, pieces that were never hashed are among them: they are hashed before
     /// their first byte leaves.
     pub(crate) have: Bitfield,
-    pub(crate) journal: Option<Arc<Journal>>,
-    pub(crate) troubles: Vec<StorageError>,
+    /// Where each piece is noted when it is written.
+    pub(super) journal: Option<Arc<Journal>>,
+    data: Option<PathBuf>,
+    /// What was found wrong, a bounded number of things.
+    pub(crate) troubles: Arc<[StorageError]>,
+}
+
+impl Opened {
+    /// Writes down what was verified, and how the files looked. May wait.
+    pub(crate) fn remember(&self) -> Result<(), StorageError> {
+        let Some(data) = &self.data else { return Ok(()) };
+        let hash = self.storage.info().wire_hash();
+        Journal::begin(data, hash, &self.storage.trusted(), &self.storage.facts()).map(|_| ())
+    }
 }
 
 impl Opening {
@@ -60,7 +72,7 @@ impl Opening {
         if self.writes {
             self.open_to_write(storage, record)
         } else {
-            open_to_read(storage, record)
+            self.open_to_read(storage, record)
         }
     }
 
@@ -71,63 +83,79 @@ impl Opening {
             None => present(&storage).collect(),
         };
         hash(&storage, doubtful.into_iter().collect(), &self.stop);
-        let mut troubles: Vec<_> = storage.prepare().err().into_iter().collect();
+        let mut troubles = Vec::new();
         let have = storage.trusted();
-        let journal = self.data.and_then(|data| {
+        let made = if have.is_complete() {
+            storage.finish()
+        } else {
+            storage.prepare()
+        };
+        troubles.extend(made.err());
+        let journal = self.data.as_ref().and_then(|data| {
             // Exact facts are for files at rest; these are about to be written, and the record's own time tells.
-            let begun = Journal::begin(&data, self.info.wire_hash(), &have, &[]);
+            let begun = Journal::begin(data, self.info.wire_hash(), &have, &[]);
             begun.map(Arc::new).map_err(|error| troubles.push(error)).ok()
         });
         Opened {
             storage,
             have,
             journal,
-            troubles,
+            data: self.data,
+            troubles: troubles.into(),
+        }
+    }
+
+    fn open_to_read(self, storage: Arc<Storage>, record: Option<Record>) -> Opened {
+        storage.seal();
+        let (have, troubles) = plausible(&storage);
+        if let Some(record) = record {
+            let changed = changed(&storage, &record);
+            let known = storage
+                .geometry()
+                .pieces()
+                .filter(|piece| record.have.has(*piece) && have.has(*piece));
+            known
+                .filter(|piece| !changed.contains(piece))
+                .for_each(|piece| storage.trust(piece));
+        }
+        Opened {
+            storage,
+            have,
+            journal: None,
+            data: self.data,
+            troubles: troubles.into(),
         }
     }
 }
 
-fn open_to_read(storage: Arc<Storage>, record: Option<Record>) -> Opened {
-    storage.seal();
+/// The pieces whose files all have the right size, and what is wrong with the other files.
+fn plausible(storage: &Storage) -> (Bitfield, Vec<StorageError>) {
     let (mut have, mut troubles) = (Bitfield::all(storage.geometry()), Vec::new());
-    let (stamps, mut changed) = (storage.stamps(), BTreeSet::new());
+    let stamps = storage.stamps();
     for (number, file) in storage.info().files().iter().enumerate() {
         let stamp = stamps.get(number).copied().flatten();
-        if file.kind != FileKind::Regular {
+        if file.kind != FileKind::Regular || stamp.is_some_and(|stamp| stamp.size == file.length) {
             continue;
         }
-        if stamp.is_none_or(|stamp| stamp.size != file.length) {
-            storage
-                .pieces_of(number)
-                .into_iter()
-                .for_each(|piece| _ = have.unset(piece));
-            if troubles.len() < TROUBLES_MAX {
-                troubles.push(wrong_size(&storage, number, file.length, stamp));
-            }
-        }
-        if record
-            .as_ref()
-            .and_then(|record| record.facts.get(number).copied().flatten())
-            != stamp
-        {
-            changed.extend(storage.pieces_of(number));
+        storage
+            .pieces_of(number)
+            .into_iter()
+            .for_each(|piece| _ = have.unset(piece));
+        if troubles.len() < TROUBLES_MAX {
+            troubles.push(wrong_size(storage, number, file.length, stamp));
         }
     }
-    if let Some(record) = record {
-        let known = storage
-            .geometry()
-            .pieces()
-            .filter(|piece| record.have.has(*piece) && have.has(*piece));
-        known
-            .filter(|piece| !changed.contains(piece))
-            .for_each(|piece| storage.trust(piece));
-    }
-    Opened {
-        storage,
-        have,
-        journal: None,
-        troubles,
-    }
+    (have, troubles)
+}
+
+/// The pieces of files that are not as the record has them.
+fn changed(storage: &Storage, record: &Record) -> BTreeSet<PieceIndex> {
+    let stamps = storage.stamps();
+    let files = stamps.iter().zip(&record.facts).enumerate();
+    files
+        .filter(|(_, (now, then))| now != then)
+        .flat_map(|(file, _)| storage.pieces_of(file))
+        .collect()
 }
 
 fn wrong_size(storage: &Storage, file: usize, length: u64, stamp: Option<Stamp>) -> StorageError {

@@ -43,7 +43,6 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    hash: InfoHash,
     file: File,
 }
 
@@ -134,17 +133,7 @@ impl Journal {
             path: path.clone(),
             source,
         })?;
-        Ok(Self { path, hash, file })
-    }
-
-    /// The same torrent's record, begun anew.
-    pub(super) fn renew(&self, have: &Bitfield, facts: &[Option<Stamp>]) -> Result<Self, StorageError> {
-        let file = replace(&self.path, self.hash, have, facts).map_err(|source| self.trouble(source))?;
-        Ok(Self {
-            path: self.path.clone(),
-            hash: self.hash,
-            file,
-        })
+        Ok(Self { path, file })
     }
 
     /// These pieces are about to be written.

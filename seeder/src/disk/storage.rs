@@ -182,6 +182,38 @@ impl Storage {
         self.sealed.store(true, Ordering::Release);
     }
 
+    /// Gives every file its right length, makes those that no piece covers, and seals them.
+    pub fn finish(&self) -> Result<(), StorageError> {
+        self.prepare()?;
+        self.survey();
+        for (number, stamp) in self.stamps().into_iter().enumerate() {
+            let addresses = self.layout.addresses(number);
+            // Opening a file to write it cuts off what is too long.
+            if stamp.is_some_and(|stamp| stamp.size > addresses.end - addresses.start) {
+                self.open_to_write(number)?;
+            }
+        }
+        self.seal();
+        Ok(())
+    }
+
+    /// The facts by which the files will be known again.
+    pub(super) fn facts(&self) -> Vec<Option<Stamp>> {
+        if !self.sealed.load(Ordering::Acquire) {
+            self.survey();
+        }
+        self.stamps()
+    }
+
+    /// The first file of a piece, for messages.
+    pub(crate) fn path_of(&self, piece: PieceIndex) -> PathBuf {
+        let (start, length) = self.extent(piece);
+        self.layout
+            .files(start, length)
+            .next()
+            .map_or_else(|| self.root.clone(), |file| self.path(file))
+    }
+
     /// Closes every file; the next read opens them again.
     pub fn rest(&self) {
         self.pool.close_all(self.number);

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::gather::{Gather, STRIPE, Task, Verify};
+use super::opening::Opened;
 use super::resume::Journal;
 use super::storage::{Storage, StorageError};
 use crate::clock::Clock;
@@ -73,17 +74,12 @@ enum Done {
 
 impl Writer {
     /// `credit` bounds what the machine lets come here; `workers` bounds the jobs of the whole process.
-    pub(crate) fn new(
-        storage: Arc<Storage>,
-        journal: Option<Arc<Journal>>,
-        workers: Arc<Semaphore>,
-        clock: Clock,
-        credit: u64,
-    ) -> Self {
+    pub(crate) fn new(opened: &Opened, workers: Arc<Semaphore>, clock: Clock, credit: u64) -> Self {
+        let storage = Arc::clone(&opened.storage);
         let gather = Gather::new(storage.geometry().clone(), credit / 2);
         Self {
             storage,
-            journal,
+            journal: opened.journal.clone(),
             workers,
             clock,
             gather,
@@ -91,7 +87,7 @@ impl Writer {
             running: JoinSet::new(),
             busy: BTreeSet::new(),
             retry_at: None,
-            in_trouble: false,
+            in_trouble: !opened.troubles.is_empty(),
         }
     }
 

@@ -30,8 +30,8 @@ pub(crate) struct Visitor {
 
 /// Who answers for the torrents. Cheap to clone; one clone a connection.
 pub(crate) trait Reception: Clone + Send + Sync + 'static {
-    /// Our handshake, if this address may speak to this torrent.
-    fn answer(&self, address: IpAddr, hash: InfoHash) -> impl Future<Output = Option<Handshake>> + Send;
+    /// Our handshake, if we have this torrent.
+    fn answer(&self, hash: InfoHash) -> impl Future<Output = Option<Handshake>> + Send;
     /// May this address connect at all?
     fn admits(&self, address: IpAddr) -> bool;
     /// Takes the connection over.
@@ -114,8 +114,7 @@ async fn visit(
     reception: impl Reception,
 ) {
     prepare(&stream);
-    let answer = async |hash| reception.answer(address.ip(), hash).await;
-    match handshake::welcome(&mut stream, answer).await {
+    match handshake::welcome(&mut stream, |hash| reception.answer(hash)).await {
         Ok(handshake) => {
             reception
                 .receive(Visitor {

@@ -5,4 +5,4 @@ pub(crate) mod handshake;
 mod inbox;
 pub(crate) mod listener;
 pub(crate) mod pipe;
-mod uploader;
+pub(crate) mod uploader;

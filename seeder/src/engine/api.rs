@@ -1,0 +1,199 @@
+//! What the engine is asked, and what it tells.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shared::announce;
+use shared::id::{InfoHash, PeerId};
+use shared::magnet::Magnet;
+use shared::metainfo::{Info, Metainfo};
+
+use crate::discovery::trackers;
+use crate::torrent::Status;
+
+/// One torrent of this engine. Never used twice while the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TorrentKey(pub u64);
+
+/// Where and as whom the engine works.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where peers reach us. Port 0 picks one.
+    pub listen: Vec<SocketAddr>,
+    /// The state folder; without one, nothing is remembered over a restart.
+    pub data: Option<PathBuf>,
+    pub peer_id: PeerId,
+    pub limits: Limits,
+}
+
+/// Bounds of the whole process.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of all torrents.
+    pub connections: usize,
+    /// Calls that wait for an answer.
+    pub half_open: usize,
+    /// Files that stand open.
+    pub open_files: usize,
+    /// Bytes of blocks between socket and disk.
+    pub disk_buffers: usize,
+    /// Addresses that are refused for having been rude.
+    pub bans: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Systems give a process 1,024 descriptors unasked; files and trackers need some.
+            connections: 500,
+            half_open: 50,
+            open_files: 128,
+            disk_buffers: 64 << 20,
+            bans: 4_096,
+        }
+    }
+}
+
+/// A torrent for the engine.
+#[derive(Clone, Debug)]
+pub struct AddTorrent {
+    pub source: Source,
+    /// The folder that holds the torrent's root.
+    pub root: PathBuf,
+    pub mode: Mode,
+    /// Tiers of announce URLs (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// Peers known beforehand.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// What is known of it.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Metainfo(Arc<Metainfo>),
+    Magnet(Box<Magnet>),
+}
+
+/// What to do with its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Give what is there. Nothing is ever written.
+    Seed,
+    /// Fetch what is missing, and give what is there; goes on seeding once all is.
+    Get,
+}
+
+/// The engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Trackers(#[from] trackers::StartError),
+}
+
+/// A torrent is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    #[error("the torrent {0} is here already")]
+    Duplicate(InfoHash),
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What a torrent is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Finding out what is on disk.
+    Opening,
+    /// Asking peers for the metadata of a magnet link.
+    Metadata,
+    Downloading,
+    Seeding,
+}
+
+/// Facts of one torrent for those who ask.
+#[derive(Clone, Debug)]
+pub struct TorrentStatus {
+    pub info_hash: InfoHash,
+    pub stage: Stage,
+    /// What its machine knows; of a torrent that sleeps, what is on disk.
+    pub facts: Status,
+}
+
+impl TorrentStatus {
+    pub(super) fn opening(info_hash: InfoHash) -> Self {
+        Self {
+            info_hash,
+            stage: Stage::Opening,
+            facts: Status::default(),
+        }
+    }
+}
+
+/// Something that somebody may want to know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A magnet link's metadata are here.
+    Metadata {
+        key: TorrentKey,
+        info: Arc<Info>,
+    },
+    /// The metadata came and cannot be used; the torrent rests.
+    Refused {
+        key: TorrentKey,
+        reason: String,
+    },
+    /// The files were looked at: so many pieces are there.
+    Checked {
+        key: TorrentKey,
+        have: u32,
+        of: u32,
+    },
+    /// Once a second while it downloads.
+    Progress {
+        key: TorrentKey,
+        facts: Status,
+    },
+    PieceDone {
+        key: TorrentKey,
+        piece: u32,
+    },
+    /// All is verified on disk. Also told of a [`Mode::Get`] that had everything from the start.
+    Finished {
+        key: TorrentKey,
+    },
+    Banned {
+        key: TorrentKey,
+        address: IpAddr,
+        why: String,
+    },
+    TrackerAnswered {
+        key: TorrentKey,
+        url: String,
+        /// What was announced.
+        event: announce::Event,
+        seeders: Option<u32>,
+        leechers: Option<u32>,
+        peers: usize,
+        warning: Option<String>,
+    },
+    TrackerFailed {
+        key: TorrentKey,
+        url: String,
+        reason: String,
+    },
+    /// A file cannot be read or written; writing is tried again until it can.
+    DiskTrouble {
+        key: TorrentKey,
+        path: PathBuf,
+        reason: String,
+    },
+    DiskRecovered {
+        key: TorrentKey,
+    },
+}

@@ -1,0 +1,176 @@
+//! What all torrents of the process have in common: bounds, tools, and the way out for events.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use shared::id::{InfoHash, PeerId};
+use shared::metainfo::Info;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::api::{EngineConfig, EngineError, Event, Mode, TorrentKey};
+use super::bans::Bans;
+use crate::clock::Clock;
+use crate::discovery::trackers::{self, TrackerEvent, Trackers};
+use crate::disk::{FilePool, Opened, Opening};
+use crate::driver::CREDIT_UNIT;
+use crate::metrics::Counters;
+use crate::net::uploader::Readers;
+use crate::torrent::{Identity, PeerKey};
+
+/// Events that a slow listener may be behind.
+const EVENTS_MAX: usize = 4_096;
+
+/// Reads that may wait for disks at the same time: enough to keep several disks busy.
+const COLD_READS: usize = 16;
+
+/// What all torrents share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) peer_id: PeerId,
+    pub(crate) listen_port: u16,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) readers: Arc<Readers>,
+    /// Jobs that hash and write.
+    pub(crate) workers: Arc<Semaphore>,
+    pub(crate) half_open: Semaphore,
+    /// Places for connections.
+    pub(crate) places: Arc<Semaphore>,
+    /// Bytes between socket and disk, in units of [`CREDIT_UNIT`].
+    pub(crate) credits: Arc<Semaphore>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) trackers: Trackers,
+    pub(crate) stop: CancellationToken,
+    bans: Bans,
+    peers: AtomicU64,
+}
+
+/// What one torrent is, whether it sleeps or not.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) key: TorrentKey,
+    pub(crate) identity: Identity,
+    /// For logs: the name, or the hash of a nameless magnet.
+    pub(crate) label: String,
+    pub(crate) root: PathBuf,
+    pub(crate) mode: Mode,
+    /// Peers known beforehand.
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) info_hashes: Vec<InfoHash>,
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Shared {
+    /// Makes the common tools, and starts the task that announces.
+    pub(super) fn start(
+        config: &EngineConfig,
+        listen: &[SocketAddr],
+    ) -> Result<(Self, mpsc::Receiver<TrackerEvent>), EngineError> {
+        let clock = Clock::start();
+        let settings = trackers::Settings {
+            peer_id: config.peer_id,
+            listen: listen.to_vec(),
+            clock,
+        };
+        let (trackers, answers) = Trackers::start(settings)?;
+        let limits = &config.limits;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let shared = Self {
+            clock,
+            peer_id: config.peer_id,
+            listen_port: listen.first().map_or(0, SocketAddr::port),
+            data: config.data.clone(),
+            pool: Arc::new(FilePool::new(limits.open_files)),
+            readers: Arc::new(Readers::new(COLD_READS)),
+            workers: Arc::new(Semaphore::new(cores)),
+            half_open: Semaphore::new(limits.half_open),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            credits: Arc::new(Semaphore::new(limits.disk_buffers / CREDIT_UNIT)),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            trackers,
+            stop: CancellationToken::new(),
+            bans: Bans::new(limits.bans),
+            peers: AtomicU64::new(0),
+        };
+        Ok((shared, answers))
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn next_peer(&self) -> PeerKey {
+        PeerKey(self.peers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A place for a connection with this address, if there is one and the address is welcome.
+    pub(crate) fn place(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+        if self.is_banned(address) {
+            return None;
+        }
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    pub(crate) fn ban(&self, address: IpAddr) {
+        self.bans.ban(address, self.clock.now());
+    }
+
+    pub(super) fn is_banned(&self, address: IpAddr) -> bool {
+        self.bans.is_banned(address, self.clock.now())
+    }
+
+    /// Opens a torrent's files on a thread that may wait.
+    pub(crate) fn opening(
+        self: &Arc<Self>,
+        spec: &Spec,
+        info: Arc<Info>,
+    ) -> impl Future<Output = Option<Opened>> + Send + use<> {
+        let opening = Opening {
+            info,
+            root: spec.root.clone(),
+            writes: spec.mode == Mode::Get,
+            data: self.data.clone(),
+            pool: Arc::clone(&self.pool),
+            stop: self.stop.clone(),
+        };
+        let workers = Arc::clone(&self.workers);
+        async move {
+            let _turn = workers.acquire_owned().await;
+            tokio::task::spawn_blocking(move || opening.open()).await.ok()
+        }
+    }
+
+    /// Tells everyone what was found on disk.
+    pub(crate) fn report_opened(&self, spec: &Spec, opened: &Opened) {
+        let (key, have) = (spec.key, &opened.have);
+        let geometry = opened.storage.geometry();
+        let missing = geometry.pieces().filter(|piece| !have.has(*piece));
+        spec.counters
+            .set_left(missing.map(|piece| u64::from(geometry.length_of(piece))).sum());
+        for trouble in opened.troubles.iter() {
+            warn!(torrent = %spec.label, "{trouble}");
+            self.event(Event::DiskTrouble {
+                key,
+                path: trouble.path().to_owned(),
+                reason: trouble.reason(),
+            });
+        }
+        self.event(Event::Checked {
+            key,
+            have: have.count(),
+            of: geometry.piece_count(),
+        });
+        if spec.mode == Mode::Get && have.is_complete() {
+            self.event(Event::Finished { key });
+        }
+    }
+
+    pub(crate) fn event(&self, event: Event) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+}
