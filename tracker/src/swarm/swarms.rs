@@ -75,6 +75,14 @@ pub struct Swept {
     pub swarms: u64,
 }
 
+impl Swept {
+    /// Adds up what several sweeps forgot.
+    pub fn add(&mut self, other: Self) {
+        self.peers += other.peers;
+        self.swarms += other.swarms;
+    }
+}
+
 /// Every swarm of the tracker. Shared by reference; each call locks one shard at a time.
 #[derive(Debug)]
 pub struct Swarms {
