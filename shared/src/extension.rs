@@ -56,6 +56,21 @@ pub struct ExtensionHandshake {
 }
 
 impl ExtensionHandshake {
+    /// A later handshake changes what it names and leaves the rest (BEP 10).
+    pub fn change(&mut self, later: Self) {
+        let earlier = std::mem::take(self);
+        *self = Self {
+            ut_metadata: later.ut_metadata.or(earlier.ut_metadata),
+            ut_pex: later.ut_pex.or(earlier.ut_pex),
+            client: later.client.or(earlier.client),
+            port: later.port.or(earlier.port),
+            reqq: later.reqq.or(earlier.reqq),
+            metadata_size: later.metadata_size.or(earlier.metadata_size),
+            upload_only: later.upload_only.or(earlier.upload_only),
+            your_ip: later.your_ip.or(earlier.your_ip),
+        };
+    }
+
     /// The payload of the message with id [`HANDSHAKE_ID`].
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::new();

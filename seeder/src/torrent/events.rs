@@ -222,6 +222,29 @@ pub enum Why {
     WrongPiece(u32),
 }
 
+impl Why {
+    /// The peer sent what cannot be an accident of the network: it is banned.
+    pub(super) fn is_lie(&self) -> bool {
+        matches!(self, Self::WrongPiece(_) | Self::WrongMetadata)
+    }
+
+    /// The peer broke a rule of the protocol; whoever makes a habit of it is banned.
+    pub(super) fn is_rude(&self) -> bool {
+        matches!(
+            self,
+            Self::Bitfield(_)
+                | Self::SecondBitfield
+                | Self::NoSuchPiece(_)
+                | Self::NotAgreed(_)
+                | Self::BadRequest { .. }
+                | Self::TooManyRequests(_)
+                | Self::Unrequested { .. }
+                | Self::Extension(_)
+                | Self::MetadataSize(_)
+        )
+    }
+}
+
 /// Facts for progress and for those who ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {

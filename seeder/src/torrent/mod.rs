@@ -2,8 +2,21 @@
 //! [`Torrent`] what happened, drains what it wants done, and calls again at its deadline.
 
 pub mod announcer;
+mod blame;
+mod choker;
+mod dialer;
+mod download;
 mod events;
+mod exchange;
+mod metadata;
+mod order;
+mod peers;
+mod picker;
+mod rate;
+mod session;
+mod timer;
 mod torrent;
+mod upload;
 
 pub use events::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Status, Why};
 pub use torrent::Torrent;

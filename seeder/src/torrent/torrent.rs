@@ -1,38 +1,126 @@
-//! The machine of one torrent: every input has one arm and one call.
+//! The machine of one torrent. Every input has one arm and one call; what the calls do stands in `peers` (who is connected),
+//! `download` (what we take), `upload` (what we give), `exchange` (metadata) and `timer`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand::Rng;
 use shared::bitfield::Bitfield;
+use shared::geometry::Geometry;
+#[cfg(debug_assertions)]
+use shared::geometry::PieceIndex;
 use shared::moment::Moment;
+use shared::peer_wire::Message;
 
-use super::events::{Content, Identity, Input, Output, Settings, Status};
+use super::blame::Blame;
+use super::choker::{Choker, Mode};
+use super::dialer::Dialer;
+use super::events::{Content, Identity, Input, Output, PeerKey, Settings, Status};
+use super::metadata::Fetch;
+use super::picker::Picker;
+use super::rate::Rate;
+use super::session::{Heard, Session};
 
-/// One torrent.
+/// One torrent: its peers, its pieces, and what it wants done.
 #[derive(Debug)]
 pub struct Torrent {
-    identity: Identity,
-    content: Option<Content>,
-    settings: Settings,
+    pub(super) identity: Identity,
+    pub(super) settings: Settings,
+    /// `None` while a magnet link's metadata are missing.
+    pub(super) content: Option<Content>,
+    /// `None` while metadata are missing, and once everything is verified.
+    pub(super) picker: Option<Picker>,
+    /// Metadata that are being fetched.
+    pub(super) fetch: Option<Fetch>,
+    pub(super) sessions: BTreeMap<PeerKey, Session>,
+    pub(super) choker: Choker,
+    pub(super) dialer: Dialer,
+    pub(super) blame: Blame,
+
+    /// Bytes that may still be asked for, and bytes handed to `Store` that have not come back as credit.
+    pub(super) credit: u64,
+    pub(super) storing: u64,
+    /// Somebody could not be asked for want of credit.
+    pub(super) starved: bool,
+    /// The disk is in trouble: nothing is asked for.
+    pub(super) paused: bool,
+    /// Blocks became free: others may take them.
+    pub(super) freed: bool,
+    /// The peer that was first at the last sharing out of credit.
+    pub(super) turn: Option<PeerKey>,
+
+    pub(super) next_tick: Moment,
+    /// When somebody useful was last there, and when trackers were last hurried.
+    pub(super) supplied: Moment,
+    pub(super) hurried: Option<Moment>,
+    pub(super) taken: Rate,
+    pub(super) given: Rate,
+    pub(super) wasted: u64,
     outputs: VecDeque<Output>,
 }
 
 impl Torrent {
     /// A torrent with its content, or without it a magnet link's, which asks its peers for the metadata first.
-    pub fn new(_now: Moment, identity: Identity, content: Option<Content>, settings: Settings) -> Self {
-        Self {
+    pub fn new(now: Moment, identity: Identity, content: Option<Content>, settings: Settings) -> Self {
+        let mut torrent = Self {
+            choker: Choker::new(now, settings.upload_slots),
+            dialer: Dialer::new(settings.addresses_max),
+            credit: settings.disk_credit,
             identity,
-            content,
             settings,
+            fetch: content.is_none().then(|| Fetch::new(identity.info_hash)),
+            content: None,
+            picker: None,
+            sessions: BTreeMap::new(),
+            blame: Blame::default(),
+            storing: 0,
+            starved: false,
+            paused: false,
+            freed: false,
+            turn: None,
+            next_tick: now,
+            supplied: now,
+            hurried: None,
+            taken: Rate::default(),
+            given: Rate::default(),
+            wasted: 0,
             outputs: VecDeque::new(),
-        }
+        };
+        torrent.content = content;
+        torrent
     }
 
     /// Tells the torrent what happened. Never blocks, never fails: trouble comes out of `poll`.
-    pub fn handle(&mut self, _now: Moment, input: Input, _rng: &mut impl Rng) {
-        if let Input::Content(content) = input {
-            self.content = Some(content);
+    pub fn handle(&mut self, now: Moment, input: Input, rng: &mut impl Rng) {
+        self.prepare(rng);
+        match input {
+            Input::Connected {
+                peer,
+                address,
+                direction,
+                handshake,
+            } => {
+                self.connected(
+                    now,
+                    peer,
+                    Session::new(now, address, direction, handshake, self.geometry()),
+                );
+            }
+            Input::Disconnected { peer } => self.disconnected(now, peer, rng),
+            Input::Message { peer, message } => self.heard(now, peer, message, rng),
+            Input::Served { peer, bytes } => self.served(now, peer, bytes),
+            Input::Unserved { peer, block } => self.unserved(now, peer, block),
+            Input::Verified { piece, good } => self.verified(now, piece, good, rng),
+            Input::StoreFailed { piece } => self.store_failed(now, piece),
+            Input::DiskReady => self.disk_ready(),
+            Input::Credit(bytes) => self.credited(now, bytes, rng),
+            Input::Peers { addresses } => self.learn_addresses(now, addresses),
+            Input::DialFailed { address } => self.dialer.failed(now, address, rng),
+            Input::Content(content) => self.open(now, content, rng),
+            Input::Tick => (),
         }
+        self.settle(now, rng);
+        #[cfg(debug_assertions)]
+        self.check_invariants();
     }
 
     /// Takes the next thing to be done. Several inputs may be handled first; drain to `None` before waiting.
@@ -40,14 +128,35 @@ impl Torrent {
         self.outputs.pop_front()
     }
 
-    /// When to call [`Self::handle`] with [`Input::Tick`] if nothing happens before.
-    pub fn deadline(&self) -> Option<Moment> {
-        None
-    }
-
     /// Facts for progress.
-    pub fn status(&self) -> Status {
-        Status::default()
+    pub fn status(&self, now: Moment) -> Status {
+        let content = self.content.as_ref();
+        let geometry = content.map(|content| &content.geometry);
+        let have = content.map(|content| &content.have);
+        Status {
+            metadata: content.is_some(),
+            have_count: have.map_or(0, Bitfield::count),
+            piece_count: geometry.map_or(0, Geometry::piece_count),
+            have_bytes: content.map_or(0, verified_bytes),
+            total_bytes: geometry.map_or(0, Geometry::total_length),
+            peers: self.sessions.len(),
+            seeds: self
+                .sessions
+                .values()
+                .filter(|session| session.has_everything())
+                .count(),
+            unchoked: self
+                .sessions
+                .values()
+                .filter(|session| session.unchoked.is_some())
+                .count(),
+            addresses: self.dialer.len(),
+            downloaded: self.taken.total(),
+            uploaded: self.given.total(),
+            wasted: self.wasted,
+            download_rate: self.taken.per_second(now),
+            upload_rate: self.given.per_second(now),
+        }
     }
 
     /// What is verified; nothing while metadata are missing.
@@ -55,13 +164,144 @@ impl Torrent {
         self.content.as_ref().map(|content| &content.have)
     }
 
-    /// By what this torrent is known.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    /// Everything is verified.
+    pub fn is_complete(&self) -> bool {
+        self.have().is_some_and(Bitfield::is_complete)
     }
 
-    /// Bounds and habits.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub(super) fn geometry(&self) -> Option<&Geometry> {
+        self.content.as_ref().map(|content| &content.geometry)
     }
+
+    pub(super) fn mode(&self) -> Mode {
+        if self.is_complete() {
+            Mode::Seeding
+        } else {
+            Mode::Leeching
+        }
+    }
+
+    pub(super) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The end of the queue, where requests that came together are served together.
+    pub(super) fn last_output(&mut self) -> Option<&mut Output> {
+        self.outputs.back_mut()
+    }
+
+    pub(super) fn send(&mut self, now: Moment, peer: PeerKey, message: Message) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.said = now;
+            self.push(Output::Send { peer, message });
+        }
+    }
+
+    /// The picker is made at the first input, since it needs dice.
+    fn prepare(&mut self, rng: &mut impl Rng) {
+        if self.picker.is_none()
+            && let Some(content) = self
+                .content
+                .as_ref()
+                .filter(|content| !content.have.is_complete())
+        {
+            self.picker = Some(Picker::new(content.geometry.clone(), content.have.clone(), rng));
+        }
+    }
+
+    /// One call for everything that a message can mean.
+    fn heard(&mut self, now: Moment, peer: PeerKey, message: Message, rng: &mut impl Rng) {
+        let geometry = self.content.as_ref().map(|content| &content.geometry);
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        match session.hear(now, message, geometry) {
+            Ok(Heard::Nothing) => (),
+            Ok(Heard::Choked) => self.choked(peer),
+            Ok(Heard::Unchoked | Heard::AllowedFast(_)) => self.refill(now, peer, rng),
+            Ok(Heard::Interest) => self.fill_slots(now),
+            Ok(Heard::Has(piece)) => self.peer_has(now, peer, piece, rng),
+            Ok(Heard::Pieces) => self.peer_told(now, peer, rng),
+            Ok(Heard::Request(block)) => self.requested(now, peer, block, rng),
+            Ok(Heard::EarlyRequest(span)) => self.refuse(now, peer, span, rng),
+            Ok(Heard::Arrived(delivery)) => self.arrived(now, peer, delivery, rng),
+            Ok(Heard::Rejected(block)) => self.rejected(now, peer, block),
+            Ok(Heard::Extensions) => self.extensions_told(now, peer),
+            Ok(Heard::Metadata(message)) => self.metadata_message(now, peer, message, rng),
+            Err(why) => self.dismiss(now, peer, why, rng),
+        }
+    }
+
+    /// What several inputs have in common, done once at their end.
+    fn settle(&mut self, now: Moment, rng: &mut impl Rng) {
+        self.apply_changes();
+        if std::mem::take(&mut self.freed) {
+            self.refill_all(now, rng);
+        }
+        if now >= self.next_tick {
+            self.tick(now, rng);
+        }
+        self.dial(now);
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Torrent {
+    /// What must hold between two inputs, whatever strangers say.
+    fn check_invariants(&self) {
+        let asked: usize = self.sessions.values().map(|session| session.asked.len()).sum();
+        let blocks = self.sessions.values().flat_map(|session| &session.asked);
+        let asked_bytes: u64 = blocks.map(|block| u64::from(block.length())).sum();
+        assert_eq!(
+            self.credit + asked_bytes + self.storing,
+            self.settings.disk_credit,
+            "credit was lost or made"
+        );
+        assert!(self.sessions.len() <= self.settings.connections_max);
+        assert!(
+            self.picker.is_none() || !self.is_complete(),
+            "a complete torrent picks nothing"
+        );
+        self.dialer.check_invariants();
+        let Some(picker) = &self.picker else {
+            assert_eq!(asked, 0, "nothing is missing, but something is asked for");
+            return;
+        };
+        picker.check_invariants();
+        assert_eq!(
+            asked,
+            picker.owed(),
+            "peers and picker disagree about what is owed"
+        );
+        assert_eq!(Some(picker.have()), self.have());
+        self.check_counts(picker);
+    }
+
+    fn check_counts(&self, picker: &Picker) {
+        if picker.geometry().piece_count() > 2_048 {
+            return;
+        }
+        for session in self.sessions.values() {
+            let count = |wanted: &dyn Fn(PieceIndex) -> bool| {
+                let pieces = picker.geometry().pieces().filter(|piece| session.has(*piece));
+                pieces.filter(|piece| wanted(*piece)).count()
+            };
+            assert_eq!(session.wanted as usize, count(&|piece| !picker.have().has(piece)));
+            assert_eq!(
+                session.pickable as usize,
+                count(&|piece| picker.is_missing(piece))
+            );
+            assert_eq!(session.we_are_interested, session.wanted > 0);
+            assert!(session.serving.len() <= self.settings.requests_in_max);
+        }
+    }
+}
+
+fn verified_bytes(content: &Content) -> u64 {
+    if content.have.is_complete() {
+        return content.geometry.total_length();
+    }
+    let have = content.geometry.pieces().filter(|piece| content.have.has(*piece));
+    have.map(|piece| u64::from(content.geometry.length_of(piece)))
+        .sum()
 }

@@ -1,0 +1,360 @@
+//! How a magnet link's torrent gets its `info` dictionary (BEP 9), and how it is given to others. Each source is asked for
+//! the whole by itself, a few at the same time, the first right one wins: so a lie has one author, a false size harms only
+//! him who named it, and nobody slow is waited for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+use shared::extension::{METADATA_BLOCK_LENGTH, METADATA_SIZE_MAX, MetadataMessage};
+use shared::id::InfoHash;
+use shared::moment::Moment;
+
+use super::events::{PeerKey, Why};
+
+/// Sources that are asked at the same time.
+const ACTIVE_MAX: usize = 3;
+/// Requests waiting at one source.
+const QUEUE: usize = 8;
+/// A source that sends nothing for so long, or refuses, is left alone for a while.
+const PATIENCE: Duration = Duration::from_secs(15);
+const REST: Duration = Duration::from_secs(30);
+/// Whoever takes the metadata more often than this has no use for them.
+const SERVED_TIMES_MAX: u32 = 4;
+
+#[derive(Debug)]
+pub(super) struct Fetch {
+    info_hash: InfoHash,
+    sources: BTreeMap<PeerKey, Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// What it says is the length of the whole; between 1 and the bound.
+    size: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It may be asked from this moment on.
+    Idle { from: Moment },
+    Active {
+        blocks: BTreeMap<u32, Bytes>,
+        next: u32,
+        progress: Moment,
+    },
+}
+
+impl Fetch {
+    pub(super) fn new(info_hash: InfoHash) -> Self {
+        Self {
+            info_hash,
+            sources: BTreeMap::new(),
+        }
+    }
+
+    /// A peer says that it has metadata of this size.
+    pub(super) fn offer(&mut self, now: Moment, peer: PeerKey, size: u32) {
+        if (1..=METADATA_SIZE_MAX).contains(&size) {
+            self.sources.entry(peer).or_insert(Source {
+                size,
+                state: State::Idle { from: now },
+            });
+        }
+    }
+
+    /// The peer has left.
+    pub(super) fn gone(&mut self, peer: PeerKey) {
+        self.sources.remove(&peer);
+    }
+
+    /// Which blocks to ask whom for now.
+    pub(super) fn wanted(&mut self, now: Moment) -> Vec<(PeerKey, u32)> {
+        self.give_up_silent(now);
+        let mut active = self.sources.values().filter(|source| source.is_active()).count();
+        let mut wanted = Vec::new();
+        for (peer, source) in &mut self.sources {
+            if active < ACTIVE_MAX && source.begin(now) {
+                active += 1;
+            }
+            wanted.extend(source.ask().into_iter().map(|block| (*peer, block)));
+        }
+        wanted
+    }
+
+    /// When [`Self::wanted`] may know more, if nothing happens before.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let due = |source: &Source| match &source.state {
+            State::Idle { from } => *from,
+            State::Active { progress, .. } => *progress + PATIENCE,
+        };
+        self.sources.values().map(due).min()
+    }
+
+    /// The peer refuses.
+    pub(super) fn rejected(&mut self, now: Moment, peer: PeerKey) {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.state = State::Idle { from: now + REST };
+        }
+    }
+
+    /// A block has arrived. Gives the whole, if this was the last and the hash is right.
+    pub(super) fn arrived(
+        &mut self,
+        now: Moment,
+        peer: PeerKey,
+        block: u32,
+        total_size: u32,
+        data: Bytes,
+    ) -> Result<Option<Bytes>, Why> {
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return Ok(None);
+        };
+        if total_size != source.size || u32::try_from(data.len()).ok() != source.length_of(block) {
+            return Err(Why::MetadataSize(source.size));
+        }
+        let Some(whole) = source.take(now, block, data) else {
+            return Ok(None);
+        };
+        if has_hash(&whole, self.info_hash) {
+            Ok(Some(whole.into()))
+        } else {
+            Err(Why::WrongMetadata)
+        }
+    }
+
+    fn give_up_silent(&mut self, now: Moment) {
+        for source in self.sources.values_mut() {
+            if let State::Active { progress, .. } = source.state
+                && now.since(progress) >= PATIENCE
+            {
+                source.state = State::Idle { from: now + REST };
+            }
+        }
+    }
+}
+
+impl Source {
+    fn is_active(&self) -> bool {
+        matches!(self.state, State::Active { .. })
+    }
+
+    fn block_count(&self) -> u32 {
+        self.size.div_ceil(METADATA_BLOCK_LENGTH)
+    }
+
+    fn length_of(&self, block: u32) -> Option<u32> {
+        let begin = block.checked_mul(METADATA_BLOCK_LENGTH)?;
+        self.size
+            .checked_sub(begin)
+            .filter(|rest| *rest > 0)
+            .map(|rest| rest.min(METADATA_BLOCK_LENGTH))
+    }
+
+    /// Makes it active, if its time has come.
+    fn begin(&mut self, now: Moment) -> bool {
+        let ready = matches!(self.state, State::Idle { from } if from <= now);
+        if ready {
+            self.state = State::Active {
+                blocks: BTreeMap::new(),
+                next: 0,
+                progress: now,
+            };
+        }
+        ready
+    }
+
+    /// The next blocks to ask for, as many as may wait.
+    fn ask(&mut self) -> Vec<u32> {
+        let count = self.block_count();
+        let State::Active { blocks, next, .. } = &mut self.state else {
+            return Vec::new();
+        };
+        let waiting = (*next as usize).saturating_sub(blocks.len());
+        let first = *next;
+        *next = first
+            .saturating_add(u32::try_from(QUEUE.saturating_sub(waiting)).unwrap_or(0))
+            .min(count);
+        (first..*next).collect()
+    }
+
+    /// Keeps a block that was asked for. Gives the whole with the last one.
+    fn take(&mut self, now: Moment, block: u32, data: Bytes) -> Option<Vec<u8>> {
+        let count = self.block_count();
+        let State::Active {
+            blocks,
+            next,
+            progress,
+        } = &mut self.state
+        else {
+            return None;
+        };
+        if block >= *next {
+            return None;
+        }
+        *progress = now;
+        blocks.insert(block, data);
+        if blocks.len() < count as usize {
+            return None;
+        }
+        Some(blocks.values().flatten().copied().collect())
+    }
+}
+
+/// Is this the dictionary of which we know the hash: SHA-1, or SHA-256 cut to 20 bytes (BEP 52)?
+fn has_hash(info: &[u8], info_hash: InfoHash) -> bool {
+    let v1 = Sha1::digest(info);
+    let v2 = Sha256::digest(info);
+    v1.as_slice() == info_hash.as_bytes() || v2.starts_with(info_hash.as_bytes())
+}
+
+/// The answer to a peer's request, if it has not had enough. `served` counts what this peer got.
+pub(super) fn answer(info: Option<&Bytes>, served: &mut u32, block: u32) -> MetadataMessage {
+    let slice = info.and_then(|info| {
+        let total_size = u32::try_from(info.len()).ok()?;
+        let count = total_size.div_ceil(METADATA_BLOCK_LENGTH);
+        let begin = block
+            .checked_mul(METADATA_BLOCK_LENGTH)
+            .filter(|begin| *begin < total_size)?;
+        let end = begin.saturating_add(METADATA_BLOCK_LENGTH).min(total_size);
+        (*served < count.saturating_mul(SERVED_TIMES_MAX))
+            .then(|| (total_size, info.slice(begin as usize..end as usize)))
+    });
+    match slice {
+        Some((total_size, data)) => {
+            *served += 1;
+            MetadataMessage::Data {
+                piece: block,
+                total_size,
+                data,
+            }
+        }
+        None => MetadataMessage::Reject { piece: block },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_secs(10);
+
+    fn info() -> Bytes {
+        (0..40_000_u32)
+            .map(|number| number.to_le_bytes()[0])
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    fn fetch(info: &[u8]) -> Fetch {
+        Fetch::new(InfoHash::from_slice(&Sha1::digest(info)).unwrap())
+    }
+
+    /// Answers everything that is wanted from this peer with slices of `info`.
+    fn feed(fetch: &mut Fetch, peer: PeerKey, info: &Bytes) -> Result<Option<Bytes>, Why> {
+        let (mut served, mut whole) = (0, None);
+        for (asked, block) in fetch.wanted(NOW) {
+            if let MetadataMessage::Data {
+                piece,
+                total_size,
+                data,
+            } = answer(Some(info), &mut served, block)
+                && asked == peer
+            {
+                whole = whole.or(fetch.arrived(NOW, peer, piece, total_size, data)?);
+            }
+        }
+        Ok(whole)
+    }
+
+    #[test]
+    fn the_whole_is_fetched_and_its_hash_agrees() {
+        let info = info();
+        let mut fetch = fetch(&info);
+        fetch.offer(NOW, PeerKey(1), 40_000);
+        assert_eq!(feed(&mut fetch, PeerKey(1), &info), Ok(Some(info)));
+    }
+
+    #[test]
+    fn a_v2_torrent_is_known_by_its_cut_sha_256() {
+        let info = info();
+        let mut fetch = Fetch::new(InfoHash::from_slice(&Sha256::digest(&info)[..20]).unwrap());
+        fetch.offer(NOW, PeerKey(1), 40_000);
+        assert_eq!(feed(&mut fetch, PeerKey(1), &info), Ok(Some(info)));
+    }
+
+    #[test]
+    fn a_liar_is_named_and_the_others_go_on() {
+        let info = info();
+        let mut fetch = fetch(&info);
+        fetch.offer(NOW, PeerKey(1), 40_000);
+        fetch.offer(NOW, PeerKey(2), 40_000);
+        let lie = Bytes::from(vec![7; 40_000]);
+        let wanted = fetch.wanted(NOW);
+        assert_eq!(wanted.len(), 6, "both are asked for all three blocks");
+        let give = |fetch: &mut Fetch, peer, info: &Bytes, block| {
+            let mut served = 0;
+            let MetadataMessage::Data { total_size, data, .. } = answer(Some(info), &mut served, block)
+            else {
+                return Ok(None);
+            };
+            fetch.arrived(NOW, PeerKey(peer), block, total_size, data)
+        };
+        for block in 0..2 {
+            assert_eq!(give(&mut fetch, 1, &lie, block), Ok(None));
+            assert_eq!(give(&mut fetch, 2, &info, block), Ok(None));
+        }
+        assert_eq!(give(&mut fetch, 1, &lie, 2), Err(Why::WrongMetadata));
+        assert_eq!(give(&mut fetch, 2, &info, 2), Ok(Some(info.clone())));
+    }
+
+    #[test]
+    fn a_false_size_costs_nothing_and_is_found_out() {
+        let mut fetch = fetch(&info());
+        fetch.offer(NOW, PeerKey(1), u32::MAX);
+        fetch.offer(NOW, PeerKey(2), 0);
+        assert_eq!((fetch.wanted(NOW), fetch.deadline()), (Vec::new(), None));
+        fetch.offer(NOW, PeerKey(3), 20_000);
+        assert_eq!(fetch.wanted(NOW), [(PeerKey(3), 0), (PeerKey(3), 1)]);
+        let wrong = fetch.arrived(NOW, PeerKey(3), 0, 40_000, Bytes::from(vec![0; 16_384]));
+        assert_eq!(wrong, Err(Why::MetadataSize(20_000)));
+        let short = fetch.arrived(NOW, PeerKey(3), 0, 20_000, Bytes::from(vec![0; 5]));
+        assert_eq!(short, Err(Why::MetadataSize(20_000)));
+    }
+
+    #[test]
+    fn who_refuses_or_is_silent_makes_way_and_is_asked_again_later() {
+        let mut fetch = fetch(&info());
+        for peer in 1..=4 {
+            fetch.offer(NOW, PeerKey(peer), 40_000);
+        }
+        let peers = |wanted: Vec<(PeerKey, u32)>| wanted.iter().map(|(peer, _)| peer.0).collect::<Vec<_>>();
+        assert_eq!(peers(fetch.wanted(NOW)), [1, 1, 1, 2, 2, 2, 3, 3, 3]);
+        fetch.rejected(NOW, PeerKey(2));
+        assert_eq!(peers(fetch.wanted(NOW)), [4, 4, 4]);
+        assert_eq!(peers(fetch.wanted(NOW + PATIENCE)), [0_u64; 0]);
+        assert_eq!(
+            peers(fetch.wanted(NOW + PATIENCE + REST)),
+            [1, 1, 1, 2, 2, 2, 3, 3, 3]
+        );
+    }
+
+    #[test]
+    fn nobody_gets_the_metadata_again_and_again() {
+        let (info, mut served) = (info(), 0);
+        let answers: Vec<_> = (0..20).map(|_| answer(Some(&info), &mut served, 1)).collect();
+        let given = answers
+            .iter()
+            .filter(|answer| matches!(answer, MetadataMessage::Data { .. }))
+            .count();
+        assert_eq!(given, 12);
+        assert_eq!(
+            answer(Some(&info), &mut 0, 3),
+            MetadataMessage::Reject { piece: 3 }
+        );
+        assert_eq!(answer(None, &mut 0, 0), MetadataMessage::Reject { piece: 0 });
+    }
+}

@@ -1,0 +1,484 @@
+//! One peer's protocol state: what it said, what it may say, and what is open between the two sides. It judges messages by
+//! the rules of BEP 3, 6, 9 and 10 and turns numbers into blocks and pieces; what follows from them is the torrent's affair.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use shared::bitfield::Bitfield;
+use shared::extension::{self, ExtensionHandshake, MetadataMessage};
+use shared::geometry::{BLOCK_LENGTH, Block, Geometry, PieceIndex};
+use shared::moment::Moment;
+use shared::peer_wire::{Handshake, Message, REQUEST_LENGTH_MAX, Span};
+
+use super::choker::Candidate;
+use super::events::{Direction, PeerKey, Why};
+use super::rate::Rate;
+
+/// Requests waiting at a peer that has not said how many it allows; libtorrent's own number.
+const REQQ_DEFAULT: u32 = 250;
+/// The queue to begin with, until there is a rate to go by.
+const DEPTH_FIRST: usize = 64;
+/// No peer's queue is shorter, so that a slow start can become a fast end.
+const DEPTH_MIN: usize = 8;
+/// A queue holds what arrives in so many seconds.
+const QUEUE_SECS: u64 = 3;
+/// Pieces claimed one by one before the metadata are known. Later ones are heard of again only through other peers.
+const EARLY_CLAIMS_MAX: usize = 4_096;
+/// BEP 6 suggests sets of ten.
+const ALLOWED_FAST_MAX: usize = 32;
+
+/// What a peer has.
+#[derive(Debug)]
+pub(super) enum Pieces {
+    /// There are no metadata to measure it by.
+    Claimed(Claims),
+    Known(Bitfield),
+}
+
+/// What a peer says it has, before anybody can judge it.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    everything: bool,
+    bits: Option<Bytes>,
+    pieces: Vec<u32>,
+}
+
+/// A block as it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub(super) block: Block,
+    pub(super) data: Bytes,
+    /// This very peer was asked for it, and not told to stop.
+    pub(super) owed: bool,
+}
+
+/// What a message meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It changes nothing for the torrent.
+    Nothing,
+    Choked,
+    Unchoked,
+    /// The peer wants something of us now, or nothing any more.
+    Interest,
+    Has(PieceIndex),
+    /// All its pieces at once.
+    Pieces,
+    Request(Block),
+    /// A request that nobody can judge without metadata.
+    EarlyRequest(Span),
+    Arrived(Delivery),
+    Rejected(Block),
+    AllowedFast(PieceIndex),
+    Extensions,
+    Metadata(MetadataMessage),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) address: SocketAddr,
+    pub(super) direction: Direction,
+    pub(super) handshake: Handshake,
+    pub(super) connected: Moment,
+    pub(super) heard: Moment,
+    pub(super) said: Moment,
+    pub(super) pieces: Pieces,
+    /// It has told its pieces; a bitfield comes too late now.
+    told: bool,
+    /// Pieces that it has and we do not, and those of them that nobody has begun.
+    pub(super) wanted: u32,
+    pub(super) pickable: u32,
+
+    pub(super) we_are_interested: bool,
+    pub(super) chokes_us: bool,
+    /// Blocks that it owes us, for which disk credit is taken.
+    pub(super) asked: BTreeSet<Block>,
+    /// Blocks that were cancelled or given up, and may come all the same.
+    late: VecDeque<Block>,
+    pub(super) allowed_fast: BTreeSet<PieceIndex>,
+    /// When it last sent a block that we wanted, or was asked for the first.
+    pub(super) progress: Moment,
+    pub(super) snubbed: bool,
+    /// It refused a block without choking us: it is asked for nothing before this.
+    pub(super) rests_until: Moment,
+    pub(super) taken: Rate,
+
+    pub(super) is_interested: bool,
+    /// Since when it may ask us.
+    pub(super) unchoked: Option<Moment>,
+    pub(super) choked: Moment,
+    /// Lengths of the blocks that the driver has still to send.
+    pub(super) serving: VecDeque<u32>,
+    served_in_part: u64,
+    /// Requests refused since the last round of the choker.
+    pub(super) refused: u32,
+    pub(super) given: Rate,
+
+    pub(super) extensions: ExtensionHandshake,
+    /// Blocks of metadata that it got.
+    pub(super) metadata_served: u32,
+}
+
+impl Session {
+    pub(super) fn new(
+        now: Moment,
+        address: SocketAddr,
+        direction: Direction,
+        handshake: Handshake,
+        geometry: Option<&Geometry>,
+    ) -> Self {
+        let pieces = geometry.map_or(Pieces::Claimed(Claims::default()), |geometry| {
+            Pieces::Known(Bitfield::none(geometry))
+        });
+        Self {
+            address,
+            direction,
+            handshake,
+            connected: now,
+            heard: now,
+            said: now,
+            pieces,
+            told: false,
+            wanted: 0,
+            pickable: 0,
+            we_are_interested: false,
+            chokes_us: true,
+            asked: BTreeSet::new(),
+            late: VecDeque::new(),
+            allowed_fast: BTreeSet::new(),
+            progress: now,
+            snubbed: false,
+            rests_until: now,
+            taken: Rate::default(),
+            is_interested: false,
+            unchoked: None,
+            choked: now,
+            serving: VecDeque::new(),
+            served_in_part: 0,
+            refused: 0,
+            given: Rate::default(),
+            extensions: ExtensionHandshake::default(),
+            metadata_served: 0,
+        }
+    }
+
+    pub(super) fn fast(&self) -> bool {
+        self.handshake.reserved.fast()
+    }
+
+    pub(super) fn has(&self, piece: PieceIndex) -> bool {
+        matches!(&self.pieces, Pieces::Known(bits) if bits.has(piece))
+    }
+
+    pub(super) fn has_everything(&self) -> bool {
+        matches!(&self.pieces, Pieces::Known(bits) if bits.is_complete())
+    }
+
+    /// It takes nothing from us, now or later.
+    pub(super) fn wants_nothing(&self) -> bool {
+        self.has_everything() || self.extensions.upload_only == Some(true)
+    }
+
+    /// Where it can be called, if it has said at which port it listens.
+    pub(super) fn listens_at(&self) -> Option<SocketAddr> {
+        match self.direction {
+            Direction::Outgoing => Some(self.address),
+            Direction::Incoming => self
+                .extensions
+                .port
+                .map(|port| SocketAddr::new(self.address.ip(), port)),
+        }
+    }
+
+    /// Hears a message. An error ends the connection.
+    pub(super) fn hear(
+        &mut self,
+        now: Moment,
+        message: Message,
+        geometry: Option<&Geometry>,
+    ) -> Result<Heard, Why> {
+        self.heard = now;
+        match message {
+            Message::KeepAlive | Message::Cancel(_) | Message::Port(_) | Message::Unknown(_) => {
+                Ok(Heard::Nothing)
+            }
+            Message::Choke => Ok(self.choke(true)),
+            Message::Unchoke => Ok(self.choke(false)),
+            Message::Interested => Ok(self.interest(true)),
+            Message::NotInterested => Ok(self.interest(false)),
+            Message::Have(piece) => self.have(piece, geometry),
+            Message::Bitfield(bits) => self.bitfield(bits, geometry),
+            Message::HaveAll => self.have_all_or_none(true, geometry),
+            Message::HaveNone => self.have_all_or_none(false, geometry),
+            Message::Request(span) => request(span, geometry),
+            Message::Piece { piece, begin, data } => self.piece(piece, begin, data, geometry),
+            Message::Suggest(_) => self.agreed_on_fast("suggest").map(|()| Heard::Nothing),
+            Message::Reject(span) => self.reject(span, geometry),
+            Message::AllowedFast(piece) => self.allow_fast(piece, geometry),
+            Message::Extended { id, payload } => self.extended(id, &payload),
+        }
+    }
+
+    /// Measures the claims of a peer by the metadata that have come since.
+    pub(super) fn learn(&mut self, geometry: &Geometry) -> Result<(), Why> {
+        if let Pieces::Claimed(claims) = &self.pieces {
+            self.pieces = Pieces::Known(claims.measured(geometry)?);
+        }
+        Ok(())
+    }
+
+    /// How many more blocks it may be asked for now.
+    pub(super) fn room(&self, now: Moment, requests_max: usize) -> usize {
+        if now < self.rests_until {
+            return 0;
+        }
+        let reqq = self.extensions.reqq.unwrap_or(REQQ_DEFAULT).max(1);
+        let most = requests_max.min(reqq as usize);
+        let depth = if self.snubbed { 1 } else { self.depth(now) };
+        depth.min(most).saturating_sub(self.asked.len())
+    }
+
+    /// So many requests as keep the link busy at the rate it has shown.
+    fn depth(&self, now: Moment) -> usize {
+        let measured = self.taken.per_second(now).saturating_mul(QUEUE_SECS) / u64::from(BLOCK_LENGTH);
+        let measured = usize::try_from(measured).unwrap_or(usize::MAX);
+        // Until half a first queue has come there is no rate to speak of.
+        let is_new = self.taken.total() < u64::from(BLOCK_LENGTH) * DEPTH_FIRST as u64 / 2;
+        measured.max(if is_new { DEPTH_FIRST } else { DEPTH_MIN })
+    }
+
+    /// It owes us nothing any more. What it sends all the same is known for some time.
+    pub(super) fn give_up_all(&mut self, late_max: usize) -> Vec<Block> {
+        let blocks: Vec<Block> = std::mem::take(&mut self.asked).into_iter().collect();
+        for block in &blocks {
+            self.expect_late(*block, late_max);
+        }
+        blocks
+    }
+
+    /// It owes us this block no more; says whether it did.
+    pub(super) fn give_up(&mut self, block: Block, late_max: usize) -> bool {
+        let owed = self.asked.remove(&block);
+        if owed {
+            self.expect_late(block, late_max);
+        }
+        owed
+    }
+
+    fn expect_late(&mut self, block: Block, late_max: usize) {
+        if self.late.len() >= late_max {
+            self.late.pop_front();
+        }
+        self.late.push_back(block);
+    }
+
+    /// So many bytes have left for the socket.
+    pub(super) fn sent(&mut self, now: Moment, bytes: u64) {
+        self.given.add(now, bytes);
+        self.said = now;
+        let mut rest = self.served_in_part.saturating_add(bytes);
+        while let Some(length) = self.serving.front().map(|length| u64::from(*length)) {
+            if rest < length {
+                break;
+            }
+            rest -= length;
+            self.serving.pop_front();
+        }
+        self.served_in_part = if self.serving.is_empty() { 0 } else { rest };
+    }
+
+    /// A block of this length will not be sent.
+    pub(super) fn drop_serving(&mut self, length: u32) {
+        if let Some(place) = self.serving.iter().position(|waiting| *waiting == length) {
+            self.serving.remove(place);
+        }
+    }
+
+    /// What the choker needs to know.
+    pub(super) fn candidate(&self, peer: PeerKey, rate: u64) -> Candidate {
+        Candidate {
+            peer,
+            interested: self.is_interested,
+            rate,
+            snubbed: self.snubbed,
+            unchoked: self.unchoked,
+            choked: self.choked,
+        }
+    }
+
+    fn choke(&mut self, choke: bool) -> Heard {
+        let before = std::mem::replace(&mut self.chokes_us, choke);
+        match (before, choke) {
+            (false, true) => Heard::Choked,
+            (true, false) => Heard::Unchoked,
+            _ => Heard::Nothing,
+        }
+    }
+
+    fn interest(&mut self, interested: bool) -> Heard {
+        let before = std::mem::replace(&mut self.is_interested, interested);
+        if before == interested {
+            Heard::Nothing
+        } else {
+            Heard::Interest
+        }
+    }
+
+    fn have(&mut self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.told = true;
+        match (&mut self.pieces, geometry) {
+            (Pieces::Known(bits), Some(geometry)) => {
+                let piece = geometry.piece(number).ok_or(Why::NoSuchPiece(number))?;
+                Ok(if bits.set(piece) {
+                    Heard::Has(piece)
+                } else {
+                    Heard::Nothing
+                })
+            }
+            (Pieces::Claimed(claims), _) => {
+                if claims.pieces.len() < EARLY_CLAIMS_MAX {
+                    claims.pieces.push(number);
+                }
+                Ok(Heard::Nothing)
+            }
+            (Pieces::Known(_), None) => Ok(Heard::Nothing),
+        }
+    }
+
+    fn bitfield(&mut self, bytes: Bytes, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.tell_once()?;
+        let claims = Claims {
+            bits: Some(bytes),
+            ..Claims::default()
+        };
+        self.claim(claims, geometry)
+    }
+
+    fn have_all_or_none(&mut self, everything: bool, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.agreed_on_fast(if everything { "have all" } else { "have none" })?;
+        self.tell_once()?;
+        self.claim(
+            Claims {
+                everything,
+                ..Claims::default()
+            },
+            geometry,
+        )
+    }
+
+    fn claim(&mut self, claims: Claims, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.pieces = match geometry {
+            Some(geometry) => Pieces::Known(claims.measured(geometry)?),
+            None => Pieces::Claimed(claims),
+        };
+        Ok(Heard::Pieces)
+    }
+
+    fn tell_once(&mut self) -> Result<(), Why> {
+        if std::mem::replace(&mut self.told, true) {
+            Err(Why::SecondBitfield)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn agreed_on_fast(&self, message: &'static str) -> Result<(), Why> {
+        if self.fast() {
+            Ok(())
+        } else {
+            Err(Why::NotAgreed(message))
+        }
+    }
+
+    fn piece(
+        &mut self,
+        piece: u32,
+        begin: u32,
+        data: Bytes,
+        geometry: Option<&Geometry>,
+    ) -> Result<Heard, Why> {
+        let length = data.len();
+        let unrequested = Why::Unrequested { piece, begin, length };
+        let block = geometry
+            .zip(u32::try_from(length).ok())
+            .and_then(|(geometry, length)| geometry.arriving(piece, begin, length));
+        let block = block.ok_or_else(|| unrequested.clone())?;
+        let owed = self.asked.remove(&block);
+        if !owed && !self.was_late(block) {
+            return Err(unrequested);
+        }
+        Ok(Heard::Arrived(Delivery { block, data, owed }))
+    }
+
+    fn was_late(&mut self, block: Block) -> bool {
+        let place = self.late.iter().position(|late| *late == block);
+        place.is_some_and(|place| self.late.remove(place).is_some())
+    }
+
+    fn reject(&mut self, span: Span, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.agreed_on_fast("reject")?;
+        let block = geometry.and_then(|geometry| geometry.arriving(span.piece, span.begin, span.length));
+        let Some(block) = block else {
+            return Ok(Heard::Nothing);
+        };
+        if self.asked.remove(&block) {
+            return Ok(Heard::Rejected(block));
+        }
+        self.was_late(block);
+        Ok(Heard::Nothing)
+    }
+
+    fn allow_fast(&mut self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.agreed_on_fast("allowed fast")?;
+        let Some(geometry) = geometry else {
+            return Ok(Heard::Nothing);
+        };
+        let piece = geometry.piece(number).ok_or(Why::NoSuchPiece(number))?;
+        if self.allowed_fast.len() < ALLOWED_FAST_MAX {
+            self.allowed_fast.insert(piece);
+        }
+        Ok(Heard::AllowedFast(piece))
+    }
+
+    fn extended(&mut self, id: u8, payload: &Bytes) -> Result<Heard, Why> {
+        if !self.handshake.reserved.extended() {
+            return Err(Why::NotAgreed("extended"));
+        }
+        match id {
+            extension::HANDSHAKE_ID => {
+                self.extensions.change(ExtensionHandshake::decode(payload)?);
+                Ok(Heard::Extensions)
+            }
+            extension::UT_METADATA_ID => Ok(Heard::Metadata(MetadataMessage::decode(payload)?)),
+            _ => Ok(Heard::Nothing),
+        }
+    }
+}
+
+impl Claims {
+    fn measured(&self, geometry: &Geometry) -> Result<Bitfield, Why> {
+        let mut bits = match &self.bits {
+            Some(bytes) => Bitfield::from_bytes(geometry, bytes)?,
+            None if self.everything => Bitfield::all(geometry),
+            None => Bitfield::none(geometry),
+        };
+        for number in &self.pieces {
+            bits.set(geometry.piece(*number).ok_or(Why::NoSuchPiece(*number))?);
+        }
+        Ok(bits)
+    }
+}
+
+fn request(span: Span, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+    let Some(geometry) = geometry else {
+        return Ok(Heard::EarlyRequest(span));
+    };
+    let Span { piece, begin, length } = span;
+    let block = geometry
+        .range(piece, begin, length)
+        .filter(|_| length <= REQUEST_LENGTH_MAX);
+    block
+        .map(Heard::Request)
+        .ok_or(Why::BadRequest { piece, begin, length })
+}
