@@ -85,15 +85,6 @@ impl Fetch {
         wanted
     }
 
-    /// When [`Self::wanted`] may know more, if nothing happens before.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        let due = |source: &Source| match &source.state {
-            State::Idle { from } => *from,
-            State::Active { progress, .. } => *progress + PATIENCE,
-        };
-        self.sources.values().map(due).min()
-    }
-
     /// The peer refuses.
     pub(super) fn rejected(&mut self, now: Moment, peer: PeerKey) {
         if let Some(source) = self.sources.get_mut(&peer) {
@@ -316,7 +307,7 @@ mod tests {
         let mut fetch = fetch(&info());
         fetch.offer(NOW, PeerKey(1), u32::MAX);
         fetch.offer(NOW, PeerKey(2), 0);
-        assert_eq!((fetch.wanted(NOW), fetch.deadline()), (Vec::new(), None));
+        assert_eq!(fetch.wanted(NOW + REST), []);
         fetch.offer(NOW, PeerKey(3), 20_000);
         assert_eq!(fetch.wanted(NOW), [(PeerKey(3), 0), (PeerKey(3), 1)]);
         let wrong = fetch.arrived(NOW, PeerKey(3), 0, 40_000, Bytes::from(vec![0; 16_384]));

@@ -48,6 +48,8 @@ pub struct Torrent {
     /// The peer that was first at the last sharing out of credit.
     pub(super) turn: Option<PeerKey>,
 
+    /// When the last input came.
+    now: Moment,
     pub(super) next_tick: Moment,
     /// When somebody useful was last there, and when trackers were last hurried.
     pub(super) supplied: Moment,
@@ -77,6 +79,7 @@ impl Torrent {
             paused: false,
             freed: false,
             turn: None,
+            now,
             next_tick: now,
             supplied: now,
             hurried: None,
@@ -91,6 +94,7 @@ impl Torrent {
 
     /// Tells the torrent what happened. Never blocks, never fails: trouble comes out of `poll`.
     pub fn handle(&mut self, now: Moment, input: Input, rng: &mut impl Rng) {
+        self.now = now;
         self.prepare(rng);
         match input {
             Input::Connected {
@@ -129,7 +133,7 @@ impl Torrent {
     }
 
     /// Facts for progress.
-    pub fn status(&self, now: Moment) -> Status {
+    pub fn status(&self) -> Status {
         let content = self.content.as_ref();
         let geometry = content.map(|content| &content.geometry);
         let have = content.map(|content| &content.have);
@@ -154,8 +158,8 @@ impl Torrent {
             downloaded: self.taken.total(),
             uploaded: self.given.total(),
             wasted: self.wasted,
-            download_rate: self.taken.per_second(now),
-            upload_rate: self.given.per_second(now),
+            download_rate: self.taken.per_second(self.now),
+            upload_rate: self.given.per_second(self.now),
         }
     }
 
