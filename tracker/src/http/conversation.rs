@@ -30,6 +30,8 @@ pub(crate) struct Backlog {
     pub read: Vec<u8>,
     /// Bytes of answers that the socket would not take at once.
     pub unsent: Vec<u8>,
+    /// Nothing has been read since the last request.
+    pub idle: bool,
     /// `read` may hold whole requests: answer them before reading on.
     pub more: bool,
     /// The end that comes when `unsent` is empty.
@@ -127,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         scratch: &mut Scratch,
         filled: usize,
     ) -> io::Result<()> {
-        let fresh = self.backlog.read.is_empty();
+        let was_idle = self.backlog.idle;
         let answered = lane.answer(scratch, filled, self.caller, &mut self.backlog);
         let mut sent = 0;
         while let Some(rest) = scratch.output.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -142,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 }
             }
         }
-        self.set_deadline(lane, answered || fresh);
+        self.set_deadline(lane, answered || was_idle);
         Ok(())
     }
 
@@ -150,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn set_deadline(&mut self, lane: &Lane, progress: bool) {
         let wait = match () {
             () if !self.backlog.unsent.is_empty() => lane.times.write,
-            () if self.backlog.read.is_empty() => lane.times.idle,
+            () if self.backlog.idle => lane.times.idle,
             () if progress => lane.times.head,
             () => return,
         };

@@ -74,12 +74,12 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(shared: &Shared, counters: Arc<Counters>) -> Self {
-        let input = vec![0; shared.head_bytes];
+    pub(crate) fn new(desk: Arc<Desk>, counters: Arc<Counters>, times: Times, head_bytes: usize) -> Self {
+        let input = vec![0; head_bytes];
         let dice = rand::make_rng();
         Self {
-            times: shared.times,
-            desk: Arc::clone(&shared.desk),
+            times,
+            desk,
             counters,
             scratch: RefCell::new(Scratch {
                 input,
@@ -169,6 +169,7 @@ impl Lane {
             .received
             .add(filled - backlog.read.len().min(filled));
         self.counters.sent.add(output.len());
+        backlog.idle = rest.is_empty();
         if rest.is_empty() {
             backlog.read = Vec::new()
         } else {
@@ -198,7 +199,7 @@ fn attend(
     patience: Duration,
 ) {
     let stop = shared.stop.clone();
-    let lane = Rc::new(Lane::new(&shared, counters));
+    let lane = Rc::new(Lane::new(Arc::clone(&shared.desk), counters, shared.times, shared.head_bytes));
     let porter = Rc::new(Porter {
         shared,
         lane: Rc::clone(&lane),

@@ -13,3 +13,8 @@ mod reply;
 mod rewound;
 pub(crate) mod site;
 pub(crate) mod slots;
+
+#[cfg(test)]
+mod conversation_tests;
+#[cfg(test)]
+mod tests;
