@@ -225,7 +225,7 @@ pub fn load(
     variables: impl Iterator<Item = (String, String)>,
     typed: Typed,
 ) -> Result<Loaded, ConfigError> {
-    let text = path.map_or(Ok(String::new()), |path| read(path))?;
+    let text = path.map_or(Ok(String::new()), read)?;
     let (known, unread) = sort_out(variables);
     let environment = Environment::with_prefix("TRACKER")
         .prefix_separator("__")
@@ -406,37 +406,70 @@ fn admin_address(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
 
 /// Numbers that fit their types and still make no sense.
 fn check(file: &File) -> Result<(), ConfigError> {
-    let File {
-        http,
-        announce,
-        scrape,
-        limits,
-        ..
-    } = file;
-    let an_hour = "from 1 to 3600";
-    within("http.lanes", http.lanes, http.lanes <= 1_024, "from 0 to 1024")?;
-    let head_fits = (1_024..=65_536).contains(&http.head_bytes);
+    check_http(&file.http)?;
+    check_announce(&file.announce)?;
+    let hashes = file.scrape.hashes_max;
+    within(
+        "scrape.hashes_max",
+        hashes,
+        (1..=1_000).contains(&hashes),
+        "from 1 to 1000",
+    )?;
+    let limits = &file.limits;
+    for (key, positive) in [
+        ("limits.connections", limits.connections > 0),
+        (
+            "limits.connections_per_address",
+            limits.connections_per_address > 0,
+        ),
+        ("limits.peers_per_swarm", limits.peers_per_swarm > 0),
+        ("limits.swarms", limits.swarms > 0),
+        ("limits.peers", limits.peers > 0),
+    ] {
+        within(key, 0, positive, "at least 1")?;
+    }
+    Ok(())
+}
+
+fn check_http(http: &HttpSection) -> Result<(), ConfigError> {
+    let (lanes, head) = (http.lanes, http.head_bytes);
+    within(
+        "http.listen",
+        "[]",
+        !http.listen.is_empty(),
+        "at least one address",
+    )?;
+    within("http.lanes", lanes, lanes <= 1_024, "from 0 to 1024")?;
     within(
         "http.head_bytes",
-        http.head_bytes,
-        head_fits,
+        head,
+        (1_024..=65_536).contains(&head),
         "from 1024 to 65536",
     )?;
-    for (key, value) in [
+    for (key, secs) in [
         ("http.head_secs", http.head_secs),
         ("http.idle_secs", http.idle_secs),
         ("http.write_secs", http.write_secs),
     ] {
-        within(key, value, (1..=3_600).contains(&value), an_hour)?;
+        within(key, secs, (1..=3_600).contains(&secs), "from 1 to 3600")?;
     }
-    let interval = announce.interval_secs;
+    Ok(())
+}
+
+fn check_announce(announce: &AnnounceSection) -> Result<(), ConfigError> {
+    let (interval, jitter) = (announce.interval_secs, announce.jitter_secs);
+    let (min, timeout) = (announce.min_interval_secs, announce.peer_timeout_secs);
+    let (numwant, most) = (announce.numwant, announce.numwant_max);
+    let external = &announce.external_addresses;
+    let v4 = external.iter().filter(|address| address.is_ipv4()).count();
+    let one_each = v4 <= 1 && external.len() - v4 <= 1;
+    let patient = timeout > interval.saturating_add(jitter) && timeout <= 172_800;
     within(
         "announce.interval_secs",
         interval,
-        (10..=86_400).contains(&interval),
-        "from 10 to 86400",
+        (1..=86_400).contains(&interval),
+        "from 1 to 86400",
     )?;
-    let (jitter, min) = (announce.jitter_secs, announce.min_interval_secs);
     within(
         "announce.jitter_secs",
         jitter,
@@ -449,58 +482,25 @@ fn check(file: &File) -> Result<(), ConfigError> {
         min <= interval,
         "at most announce.interval_secs",
     )?;
-    let timeout = announce.peer_timeout_secs;
-    let patient = timeout > interval + jitter && timeout <= 172_800;
     within(
         "announce.peer_timeout_secs",
         timeout,
         patient,
         "more than interval and jitter, at most 172800",
     )?;
-    let numwant_max = announce.numwant_max;
-    within(
-        "announce.numwant_max",
-        numwant_max,
-        numwant_max <= 2_000,
-        "at most 2000",
-    )?;
-    let numwant = announce.numwant;
+    within("announce.numwant_max", most, most <= 2_000, "at most 2000")?;
     within(
         "announce.numwant",
         numwant,
-        numwant <= numwant_max,
+        numwant <= most,
         "at most announce.numwant_max",
     )?;
-    let hashes = scrape.hashes_max;
-    within(
-        "scrape.hashes_max",
-        hashes,
-        (1..=1_000).contains(&hashes),
-        "from 1 to 1000",
-    )?;
-    for (key, value) in [
-        ("limits.connections", limits.connections as u64),
-        (
-            "limits.connections_per_address",
-            limits.connections_per_address as u64,
-        ),
-        ("limits.peers_per_swarm", limits.peers_per_swarm.into()),
-        ("limits.swarms", limits.swarms),
-        ("limits.peers", limits.peers),
-    ] {
-        within(key, value, value > 0, "at least 1")?;
-    }
-    let external = &announce.external_addresses;
-    let v4 = external.iter().filter(|address| address.is_ipv4()).count();
-    let one_each = v4 <= 1 && external.len() - v4 <= 1;
     within(
         "announce.external_addresses",
         external.len(),
         one_each,
-        "at most one IPv4 and one IPv6 address",
-    )?;
-    let listen = http.listen.len();
-    within("http.listen", listen, listen > 0, "at least one address")
+        "at most one of each family",
+    )
 }
 
 fn within(

@@ -25,6 +25,7 @@ use crate::http::slots::Slots;
 use crate::http::{admin, listen, pages};
 use crate::metrics::Metrics;
 use crate::swarm::{Policy, SwarmLimits, Swarms};
+use crate::sweeper::{self, Sweeping};
 
 /// Answers that are under way when the tracker stops have this long; both programs promise to be gone after 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -62,7 +63,10 @@ pub struct Server {
 impl Server {
     /// Opens all sockets and answers from now on. Must be called on a runtime, which also serves what is not an announce.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let lock = config.data.as_deref().map(lock).transpose()?;
+        let lock = match config.data.clone() {
+            Some(path) => Some(take_folder(path).await?),
+            None => None,
+        };
         let listeners = listen_everywhere(&config.http)?;
         let http = addresses(&listeners)?;
         let admin_listener = config.admin.map(listen_on).transpose()?;
@@ -218,6 +222,23 @@ impl Parts {
             .map_err(StartError::Thread)
     }
 
+    fn start_sweeper(&self, timeout: Duration) {
+        let sweeping = Sweeping {
+            timeout,
+            ..Sweeping::default()
+        };
+        let (clock, counters) = (self.clock, self.metrics.counters());
+        let report = move |swept| counters.swept(swept);
+        let swarms = Arc::clone(&self.swarms);
+        self.tasks.spawn(sweeper::run(
+            swarms,
+            sweeping,
+            move || clock.now(),
+            report,
+            self.stop.clone(),
+        ));
+    }
+
     fn open_admin(&self, listener: TcpListener) {
         let site = Site::new(
             admin::router(Arc::clone(&self.metrics)),
@@ -270,6 +291,11 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(StartError::Thread)
 }
 
+async fn take_folder(path: PathBuf) -> Result<File, StartError> {
+    let taken = tokio::task::spawn_blocking(move || lock(&path)).await;
+    taken.map_err(|error| StartError::Thread(error.into()))?
+}
+
 /// Makes the folder and takes it for this process alone. The lock goes with the process, however it ends.
 fn lock(path: &Path) -> Result<File, StartError> {
     let data = |source| StartError::Data {
@@ -320,8 +346,4 @@ fn policy(config: &Config) -> Policy {
             }
         }),
     }
-}
-
-impl Parts {
-    fn start_sweeper(&self, _timeout: Duration) {}
 }

@@ -50,17 +50,17 @@ pub(crate) struct Conversation<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Begins, or goes on where an accept loop has left it.
     pub(crate) fn new(lane: &Lane, stream: S, caller: Caller, backlog: Backlog) -> Self {
-        let mut wait = lane.times.head;
         if !backlog.unsent.is_empty() {
-            wait = lane.times.write;
             lane.begin_writing();
         }
-        Self {
+        let mut begun = Self {
             stream,
             backlog,
             caller,
-            deadline: lane.now() + wait,
-        }
+            deadline: lane.now(),
+        };
+        begun.set_deadline(lane, true);
+        begun
     }
 
     /// Talks until the end. Never fails: a broken stream is an end like any other.

@@ -26,10 +26,17 @@ fn lane() -> Lane {
         swarms: Arc::new(Swarms::new(SwarmLimits::default(), [1, 2, 3, 4])),
         policy: Policy::default(),
         admission: Admission::Everyone,
-        scrape: ScrapeRules { hashes_max: 100, full: false },
+        scrape: ScrapeRules {
+            hashes_max: 100,
+            full: false,
+        },
         clock: Clock::start(),
     };
-    let times = Times { head: HEAD, idle: IDLE, write: WRITE };
+    let times = Times {
+        head: HEAD,
+        idle: IDLE,
+        write: WRITE,
+    };
     Lane::new(Arc::new(desk), Arc::new(Counters::default()), times, 16 * 1024)
 }
 
@@ -44,10 +51,17 @@ struct Ended {
 async fn attend(stream: DuplexStream) -> Ended {
     let lane = lane();
     let begin = Instant::now();
-    let caller = Caller { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), reached: None };
+    let caller = Caller {
+        ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        reached: None,
+    };
     let mut conversation = Conversation::new(&lane, stream, caller, Backlog::default());
     let end = conversation.talk(&lane).await;
-    Ended { end, after: begin.elapsed(), left: conversation.backlog.read }
+    Ended {
+        end,
+        after: begin.elapsed(),
+        left: conversation.backlog.read,
+    }
 }
 
 /// Says these pieces, each after a pause, and then only listens.
@@ -91,7 +105,10 @@ async fn every_head_has_its_own_time_and_silence_in_between_another() {
     // 9 s for each half of a head is too slow for one head, but not for a head and a pause.
     let (ended, heard) = slowly(&[SCRAPE, SCRAPE, first, second], Duration::from_secs(9)).await;
     assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 3);
-    assert_eq!((ended.end, ended.after), (End::Closed, Duration::from_secs(36) + IDLE));
+    assert_eq!(
+        (ended.end, ended.after),
+        (End::Closed, Duration::from_secs(36) + IDLE)
+    );
     let (ended, heard) = slowly(&[SCRAPE, first, second], Duration::from_secs(11)).await;
     assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 0);
     assert_eq!(ended.after, HEAD);
@@ -106,9 +123,7 @@ async fn a_client_that_says_nothing_is_left_without_a_word() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_reads_its_answers_is_left() {
     let (mut client, server) = duplex(64);
-    let asking = async {
-        while client.write_all(SCRAPE).await.is_ok() {}
-    };
+    let asking = async { while client.write_all(SCRAPE).await.is_ok() {} };
     let (ended, ()) = tokio::join!(attend(server), asking);
     assert_eq!((ended.end, ended.after), (End::Closed, WRITE));
 }
@@ -117,7 +132,10 @@ async fn a_client_that_never_reads_its_answers_is_left() {
 async fn what_is_foreign_is_given_back_whole_and_after_the_answers_before_it() {
     let foreign = b"POST /api HTTP/1.1\r\n\r\n";
     let (mut client, server) = duplex(64 * 1024);
-    client.write_all(&[SCRAPE, SCRAPE, foreign].concat()).await.unwrap();
+    client
+        .write_all(&[SCRAPE, SCRAPE, foreign].concat())
+        .await
+        .unwrap();
     let ended = attend(server).await;
     assert_eq!((ended.end, ended.left.as_slice()), (End::Foreign, &foreign[..]));
     let mut heard = String::new();
@@ -128,7 +146,10 @@ async fn what_is_foreign_is_given_back_whole_and_after_the_answers_before_it() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_never_ends_is_given_back_when_the_buffer_is_full() {
     let (mut client, server) = duplex(64 * 1024);
-    client.write_all(&[b"GET /announce?".as_slice(), &[b'a'; 40_000]].concat()).await.unwrap();
+    client
+        .write_all(&[b"GET /announce?".as_slice(), &vec![b'a'; 40_000]].concat())
+        .await
+        .unwrap();
     let ended = attend(server).await;
     assert_eq!((ended.end, ended.left.len()), (End::Foreign, 16 * 1024));
 }

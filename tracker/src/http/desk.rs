@@ -28,7 +28,7 @@ pub enum Admission {
 }
 
 /// A stranger to the register asks again soon while the tracker is young: its torrent may be registered any moment.
-const YOUTH: Duration = Duration::from_mins(10);
+const YOUTH: Duration = Duration::from_secs(600);
 const YOUNG_RETRY: Duration = Duration::from_secs(60);
 
 /// Scrape rules.

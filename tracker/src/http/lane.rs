@@ -171,9 +171,9 @@ impl Lane {
         self.counters.sent.add(output.len());
         backlog.idle = rest.is_empty();
         if rest.is_empty() {
-            backlog.read = Vec::new()
+            backlog.read = Vec::new();
         } else {
-            backlog.read = rest.to_vec()
+            backlog.read = rest.to_vec();
         }
         rest.len() < filled
     }
@@ -199,7 +199,12 @@ fn attend(
     patience: Duration,
 ) {
     let stop = shared.stop.clone();
-    let lane = Rc::new(Lane::new(Arc::clone(&shared.desk), counters, shared.times, shared.head_bytes));
+    let lane = Rc::new(Lane::new(
+        Arc::clone(&shared.desk),
+        counters,
+        shared.times,
+        shared.head_bytes,
+    ));
     let porter = Rc::new(Porter {
         shared,
         lane: Rc::clone(&lane),
@@ -229,7 +234,7 @@ struct Porter {
 impl Porter {
     async fn accept(self: Rc<Self>, listener: TcpListener) {
         let error = listen::accept_each(listener, &self.lane.counters, |stream, from| {
-            self.greet(stream, from)
+            self.greet(stream, from);
         })
         .await;
         error!(%error, "a lane cannot accept connections");
@@ -286,7 +291,7 @@ impl Porter {
         let porter = Rc::clone(self);
         match TcpStream::from_std(stream) {
             Ok(stream) => drop(tokio::task::spawn_local(async move {
-                porter.talk(stream, caller, backlog, slot).await
+                porter.talk(stream, caller, backlog, slot).await;
             })),
             Err(error) => debug!(%error, "a connection was lost"),
         }
