@@ -7,6 +7,8 @@ mod os;
 mod pool;
 mod resume;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use opening::{Opened, Opening};

@@ -18,6 +18,7 @@ use shared::metainfo::{FileKind, Info};
 use super::layout::{Layout, Place};
 use super::os;
 use super::pool::{FilePool, OpenFile};
+use crate::library::verify::path_in;
 
 /// A file could not be read or written; the path says which.
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +134,16 @@ impl Storage {
         self.root.join(self.relative(file))
     }
 
+    /// What is only read may lie under names that we would not have chosen; what we write lies under safe ones.
     fn relative(&self, file: usize) -> PathBuf {
-        self.info
-            .files()
-            .get(file)
-            .map(|file| self.info.disk_path(file))
-            .unwrap_or_default()
+        let Some(file) = self.info.files().get(file) else {
+            return PathBuf::new();
+        };
+        if self.sealed.load(Ordering::Acquire) {
+            path_in(&self.info, file, &self.root)
+        } else {
+            self.info.disk_path(file)
+        }
     }
 
     /// Was this piece hashed since its files changed? Does not wait.
@@ -177,9 +182,9 @@ impl Storage {
 
     /// From now on nothing is written; files that change by another's hand are noticed. Does the survey that this needs.
     pub fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
         self.pool.close_all(self.number);
         self.survey();
-        self.sealed.store(true, Ordering::Release);
     }
 
     /// Gives every file its right length, makes those that no piece covers, and seals them.
