@@ -16,22 +16,16 @@ impl Placed<'_> {
         self.file
             .filter(|file| file.kind != FileKind::Padding && file.length > 0)
     }
-}
 
-/// Checks that both listings agree, and gives the v1 files their roots.
-pub(super) fn merge(mut v1: Listing, v2: &Listing, piece_length: u64) -> Result<Listing, MetainfoError> {
-    let roots = agree(&v1, v2, piece_length)?;
-    for (file, root) in v1.files.iter_mut().zip(roots) {
-        file.pieces_root = root;
+    fn to_file(&self, number: usize) -> File {
+        self.file
+            .cloned()
+            .unwrap_or_else(|| File::padding(self.length, number))
     }
-    Ok(v1)
 }
 
-/// The root of every v1 file; padding and empty files have none.
-type Roots = Vec<Option<[u8; 32]>>;
-
-/// The roots, if the listings agree.
-fn agree(v1: &Listing, v2: &Listing, piece_length: u64) -> Result<Roots, MetainfoError> {
+/// Checks that both listings agree. What comes out is the v2 one, which knows more, with the padding of v1 in its place.
+pub(super) fn merge(v1: &Listing, v2: &Listing, piece_length: u64) -> Result<Listing, MetainfoError> {
     let left = placed(v1);
     let mut right = padded(v2, piece_length);
     // libtorrent before 2.0.8 left the padding behind the last file out.
@@ -42,46 +36,40 @@ fn agree(v1: &Listing, v2: &Listing, piece_length: u64) -> Result<Roots, Metainf
         }
     }
     let total = |placed: &[Placed<'_>]| placed.iter().map(|placed| placed.length).sum::<u64>();
-    if v1.single != v2.single || left.len() != right.len() || total(&left) != total(&right) {
+    let alike = v1.single == v2.single && left.len() == right.len() && total(&left) == total(&right);
+    if !alike || !left.iter().zip(&right).all(|(left, right)| agree(left, right)) {
         return Err(MetainfoError::Inconsistent);
     }
-    left.iter()
-        .zip(&right)
-        .map(|(left, right)| root(left, right))
-        .collect()
+    Ok(Listing {
+        files: right
+            .iter()
+            .enumerate()
+            .map(|(number, placed)| placed.to_file(number))
+            .collect(),
+        ..*v2
+    })
 }
 
-fn root(left: &Placed<'_>, right: &Placed<'_>) -> Result<Option<[u8; 32]>, MetainfoError> {
+fn agree(left: &Placed<'_>, right: &Placed<'_>) -> bool {
     match (left.content(), right.content()) {
-        (None, None) => Ok(None),
-        (Some(v1), Some(v2)) => {
-            let same = v1.length == v2.length && left.offset == right.offset && v1.path == v2.path;
-            if same {
-                Ok(v2.pieces_root)
-            } else {
-                Err(MetainfoError::Inconsistent)
-            }
-        }
-        _ => Err(MetainfoError::Inconsistent),
+        (None, None) => true,
+        (Some(v1), Some(v2)) => v1.length == v2.length && left.offset == right.offset && v1.path == v2.path,
+        _ => false,
     }
 }
 
 fn placed(listing: &Listing) -> Vec<Placed<'_>> {
     let mut offset = 0;
-    let place = |file: &'_ File| {
-        let start = offset;
-        offset += file.length;
-        start
-    };
-    let starts: Vec<u64> = listing.files.iter().map(place).collect();
-    let files = listing.files.iter().zip(starts);
-    files
-        .map(|(file, offset)| Placed {
+    let place = |file| {
+        let placed = Placed {
             file: Some(file),
             length: file.length,
             offset,
-        })
-        .collect()
+        };
+        offset += file.length;
+        placed
+    };
+    listing.files.iter().map(place).collect()
 }
 
 /// The v2 files with the padding that fills each of them up to a whole piece.

@@ -46,6 +46,23 @@ pub struct File {
     pub(super) original: Option<Vec<String>>,
 }
 
+impl File {
+    /// Padding that nobody has named.
+    pub(super) fn padding(length: u64, number: usize) -> Self {
+        let name = number.to_string();
+        Self {
+            path: names::named([&b".pad"[..], name.as_bytes()].into_iter()).path,
+            length,
+            offset: 0,
+            kind: FileKind::Padding,
+            executable: false,
+            pieces_root: None,
+            link: None,
+            original: None,
+        }
+    }
+}
+
 /// The files of one description, v1 or v2.
 pub(super) struct Listing {
     pub(super) files: Vec<File>,
@@ -315,7 +332,7 @@ fn listing(info: &Value<'_>, v2: bool, piece_length: u32) -> Result<(Listing, bo
             if tree.files.is_empty() {
                 return Err(MetainfoError::NoFiles);
             }
-            Ok((hybrid::merge(list, &tree, u64::from(piece_length))?, true))
+            Ok((hybrid::merge(&list, &tree, u64::from(piece_length))?, true))
         }
     }
 }

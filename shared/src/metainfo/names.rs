@@ -160,10 +160,10 @@ fn cleaned(raw: &[u8]) -> Option<String> {
     Some(unreserved(name))
 }
 
-/// Separators of any system, and marks that turn the direction of writing so that `exe.jpg` reads as it is not.
+/// Separators of any system, the end of a C string, and marks that turn the direction of writing so that `exe.jpg` reads as it is not.
 fn is_dropped(letter: char) -> bool {
     matches!(letter,
-        '/' | '\\' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        '\0' | '/' | '\\' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn visible(letter: char) -> char {
@@ -306,7 +306,9 @@ mod tests {
 
     #[test]
     fn nothing_leads_up_or_out() {
-        for raw in ["", ".", "..", "/", "//", "../", "/..", "\\..", "..\\", "./"] {
+        for raw in [
+            "", ".", "..", "/", "//", "../", "/..", "\\..", "..\\", "./", "\0", ".\0.",
+        ] {
             check(raw, "_");
         }
         check("/etc/passwd", "etcpasswd");
