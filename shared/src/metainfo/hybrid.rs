@@ -28,6 +28,10 @@ impl Placed<'_> {
 pub(super) fn merge(v1: &Listing, v2: &Listing, piece_length: u64) -> Result<Listing, MetainfoError> {
     let left = placed(v1);
     let mut right = padded(v2, piece_length);
+    // A v1 list without a single file contradicts nothing; libtorrent goes by the v2 files then.
+    if left.is_empty() {
+        return Ok(listing(&right, v2.single));
+    }
     // libtorrent before 2.0.8 left the padding behind the last file out.
     if right.len() == left.len() + 1 {
         let last = right.iter().rposition(|placed| placed.length > 0);
@@ -40,14 +44,18 @@ pub(super) fn merge(v1: &Listing, v2: &Listing, piece_length: u64) -> Result<Lis
     if !alike || !left.iter().zip(&right).all(|(left, right)| agree(left, right)) {
         return Err(MetainfoError::Inconsistent);
     }
-    Ok(Listing {
-        files: right
-            .iter()
-            .enumerate()
-            .map(|(number, placed)| placed.to_file(number))
-            .collect(),
-        ..*v2
-    })
+    Ok(listing(&right, v2.single))
+}
+
+fn listing(placed: &[Placed<'_>], single: bool) -> Listing {
+    let files = placed
+        .iter()
+        .enumerate()
+        .map(|(number, placed)| placed.to_file(number));
+    Listing {
+        files: files.collect(),
+        single,
+    }
 }
 
 fn agree(left: &Placed<'_>, right: &Placed<'_>) -> bool {

@@ -93,7 +93,7 @@ impl Info {
     pub fn read(raw: &[u8]) -> Result<Self, MetainfoError> {
         let scan = bencode::scan(raw, &Limits::TORRENT)?;
         let info = Self::parse(&scan.root(), None)?;
-        if info.has_layers() || info.v1.is_some() {
+        if info.has_layers() {
             Ok(info)
         } else {
             Err(MetainfoError::NeedsPieceLayers)
@@ -119,7 +119,7 @@ impl Info {
             });
         }
         let geometry = lay_out(&mut listing.files, v1, piece_length)?;
-        let pieces = piece_hashes(info, &geometry, v1)?;
+        let pieces = piece_hashes(info, &geometry, v2)?.filter(|_| v1);
         let layers = if v2 {
             layers::read(piece_layers, &listing.files, piece_length)?
         } else {
@@ -271,24 +271,29 @@ impl Info {
                     .get(start..start + 20)
                     .is_some_and(|expected| Sha1::digest(content).as_slice() == expected)
             }
-            None => self
-                .check_leaves(piece, &merkle::leaves(content))
-                .unwrap_or(false),
+            None => self.check_leaves(piece, content).unwrap_or(false),
         }
     }
 
-    fn check_leaves(&self, piece: PieceIndex, leaves: &[merkle::Hash]) -> Option<bool> {
+    /// A piece lies in one file; what follows the file's end, if anything, is padding.
+    fn check_leaves(&self, piece: PieceIndex, content: &[u8]) -> Option<bool> {
         let start = self.geometry.start_of(piece);
-        let length = u64::from(self.geometry.piece_length());
+        let piece_length = self.geometry.piece_length();
         let behind = self.files.partition_point(|file| file.offset <= start);
         let file = self.files.get(..behind)?.iter().rfind(|file| file.length > 0)?;
         let root = file.pieces_root?;
-        if file.length <= length {
-            return Some(merkle::root(leaves) == root);
-        }
-        let number = usize::try_from((start - file.offset) / length).ok()?;
-        let expected = self.layers.get(&root)?.get(number)?;
-        Some(merkle::piece_root(leaves, self.geometry.piece_length()) == *expected)
+        let inside = (file.offset + file.length)
+            .checked_sub(start)?
+            .min(content.len() as u64);
+        let (content, padding) = content.split_at_checked(usize::try_from(inside).ok()?)?;
+        let leaves = merkle::leaves(content);
+        let good = if file.length <= u64::from(piece_length) {
+            merkle::root(&leaves) == root
+        } else {
+            let number = usize::try_from((start - file.offset) / u64::from(piece_length)).ok()?;
+            merkle::piece_root(&leaves, piece_length) == *self.layers.get(&root)?.get(number)?
+        };
+        Some(good && padding.iter().all(|byte| *byte == 0))
     }
 }
 
@@ -358,17 +363,17 @@ fn lay_out(files: &mut [File], v1: bool, piece_length: u32) -> Result<Geometry, 
     })
 }
 
-/// Where the SHA-1 hashes stand. A v2 torrent needs none, but where there are some they must fit.
+/// Where the SHA-1 hashes stand. A v2 torrent needs none, nor does a hybrid, but where there are some they must fit.
 fn piece_hashes(
     info: &Value<'_>,
     geometry: &Geometry,
-    v1: bool,
+    v2: bool,
 ) -> Result<Option<Range<usize>>, MetainfoError> {
     let Some(value) = info.get("pieces").filter(|pieces| pieces.bytes().is_some()) else {
-        return if v1 {
-            Err(MetainfoError::NoPieces)
-        } else {
+        return if v2 {
             Ok(None)
+        } else {
+            Err(MetainfoError::NoPieces)
         };
     };
     let actual = value.bytes().map_or(0, <[u8]>::len);
@@ -381,5 +386,5 @@ fn piece_hashes(
         });
     }
     let end = value.span().end;
-    Ok(v1.then_some(end - actual..end))
+    Ok(Some(end - actual..end))
 }
