@@ -5,12 +5,19 @@
 
 pub mod completions;
 pub mod create;
+pub mod events;
 pub mod flags;
+pub mod gauge;
+pub mod get;
 pub mod inspect;
+pub mod made;
 pub mod man;
 pub mod progress;
 pub mod qr;
 pub mod reach;
+pub mod seed;
+pub mod session;
+pub mod share;
 pub mod state;
 pub mod verify;
 
@@ -47,8 +54,14 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Share files or folders: make their torrents, seed them, print links for friends
+    Share(share::Args),
     /// Make a torrent of a file or folder
     Create(create::Args),
+    /// Seed torrents whose content is there already
+    Seed(seed::Args),
+    /// Download a torrent
+    Get(get::Args),
     /// Compare the content on a disk with its torrent
     Verify(verify::Args),
     /// Show what a torrent or a magnet link says
@@ -129,7 +142,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Share(args) => share::run(args),
         Command::Create(args) => create::run(args),
+        Command::Seed(args) => seed::run(args),
+        Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),

@@ -41,6 +41,14 @@ pub fn make(folder: &Path) -> Result<(), Failure> {
         })
 }
 
+/// Writes a file whole or not at all: a reader never finds half of it.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let written = fs::write(&part, content).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+}
+
 /// A name that nobody else holds while this lives, even after a crash of the last holder.
 #[derive(Debug)]
 pub struct Lock {

@@ -75,6 +75,32 @@ struct Attempt {
     failure: Option<Heard>,
 }
 
+impl Attempt {
+    fn new(id: Id, host: String, announce: Announce) -> Self {
+        Self {
+            id,
+            host,
+            announce,
+            pending: 0,
+            answered: false,
+            failure: None,
+        }
+    }
+}
+
+/// The next announce to a host. Two of one torrent never travel to one tracker at once: `stopped` must not overtake.
+fn next_of<'a>(
+    host: &mut Host,
+    travelling: impl Iterator<Item = &'a Attempt> + Clone,
+) -> Option<(Id, Announce)> {
+    let is_free = |(id, announce): &(Id, Announce)| {
+        let clash = |other: &Attempt| other.id == *id && other.announce.tracker == announce.tracker;
+        !travelling.clone().any(clash)
+    };
+    let place = host.waiting.iter().position(is_free)?;
+    host.waiting.remove(place)
+}
+
 /// What a spawned piece of work brings back.
 enum Step {
     Families {
@@ -194,12 +220,12 @@ impl Task {
         }
     }
 
-    /// Announces that have not left say nothing that a goodbye would not unsay.
+    /// Announces that have not left say nothing that a goodbye would not unsay, but for a completion, which is counted.
     fn forget_waiting(&mut self, id: Id) {
         let mut forgotten = 0;
         for host in self.hosts.values_mut() {
             let before = host.waiting.len();
-            host.waiting.retain(|(other, _)| *other != id);
+            host.waiting.retain(|(other, announce)| *other != id || announce.event == Event::Completed);
             forgotten += before - host.waiting.len();
         }
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -266,27 +292,16 @@ impl Task {
             while host.travelling < PER_HOST
                 && self.attempts.len() + starting.len() < IN_ALL
                 && self.untaken.len() < UNTAKEN_MAX
-                && let Some((id, announce)) = host.waiting.pop_front()
+                && let Some((id, announce)) = next_of(host, self.attempts.values().chain(&starting))
             {
                 host.travelling += 1;
-                starting.push(Attempt {
-                    id,
-                    host: name.clone(),
-                    announce,
-                    pending: 0,
-                    answered: false,
-                    failure: None,
-                });
+                starting.push(Attempt::new(id, name.clone(), announce));
             }
         }
-        self.hosts
-            .retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
+        self.hosts.retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
         for attempt in starting {
-            let (number, http, url) = (
-                self.attempts_made,
-                self.http.clone(),
-                attempt.announce.tracker.clone(),
-            );
+            let (http, url) = (self.http.clone(), attempt.announce.tracker.clone());
+            let number = self.attempts_made;
             self.attempts_made += 1;
             self.attempts.insert(number, attempt);
             self.running.spawn(async move {

@@ -146,6 +146,8 @@ async fn a_tracker_that_never_answers_does_not_keep_us_from_stopping() {
     let clock = Clock::start();
     trackers.stop().await;
     assert!(clock.now().since(shared::moment::Moment::START) < Duration::from_secs(5));
+    // Nor does the goodbye overtake the greeting that is still on its way.
+    assert!(dead.asked.try_recv().is_err());
 }
 
 #[tokio::test]

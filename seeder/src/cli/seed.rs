@@ -1,0 +1,124 @@
+//! `seeder seed FILE… --content DIR`: many torrents whose content is there already, one process, one port.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::metainfo::Metainfo;
+
+use super::flags::PortFlags;
+use super::{Failure, events, print, session, state, tell};
+use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
+
+/// Seed torrents whose content is there already; nothing is ever written to it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The .torrent files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The folder that holds the content: each torrent's own file or folder lies in it
+    #[arg(long, value_name = "DIR")]
+    content: PathBuf,
+
+    /// Print events, a JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    ports: PortFlags,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    args.ports.check()?;
+    if !args.content.is_dir() {
+        let content = args.content.display();
+        return Err(Failure::Failed(format!(
+            "--content {content}: there is no such folder"
+        )));
+    }
+    let torrents = args
+        .files
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<Vec<_>, _>>()?;
+    let data = state::folder(args.ports.data.as_deref())?;
+    session::block_on(async {
+        let engine = session::start_engine(&args.ports, &data).await?;
+        let seeded = seed(&args, &engine, torrents).await;
+        engine.stop().await;
+        seeded
+    })
+}
+
+/// Reads a .torrent file whole and checks it.
+pub fn read(file: &Path) -> Result<Metainfo, Failure> {
+    let bytes = fs::read(file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+    Metainfo::read(&bytes).map_err(|error| Failure::Failed(format!("{} is refused: {error}", file.display())))
+}
+
+/// What is said of a torrent.
+struct Named {
+    name: String,
+    info_hash: String,
+}
+
+async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>) -> Result<(), Failure> {
+    let mut happening = engine.subscribe();
+    let mut names: BTreeMap<TorrentKey, Named> = BTreeMap::new();
+    for metainfo in torrents {
+        let called = Named {
+            name: metainfo.info.name().to_owned(),
+            info_hash: metainfo.info.wire_hash().to_string(),
+        };
+        let torrent = AddTorrent {
+            trackers: metainfo.trackers.clone(),
+            source: Source::Metainfo(Arc::new(metainfo)),
+            root: args.content.clone(),
+            mode: Mode::Seed,
+            peers: Vec::new(),
+        };
+        names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
+    }
+    announce_start(args, engine, names.len())?;
+    let mut stop = std::pin::pin!(session::asked_to_stop());
+    loop {
+        let event = tokio::select! {
+            () = &mut stop => return Ok(()),
+            event = session::next(&mut happening) => event,
+        };
+        if let Some(named) = names.get(&events::key_of(&event)) {
+            report(args, &event, named)?;
+        }
+    }
+}
+
+fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Failure> {
+    let listen = engine.listen_addresses();
+    if args.json {
+        return print(json!({ "event": "listening", "listen": listen, "torrents": count }));
+    }
+    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    tell(format_args!(
+        "seeding {count} torrents on {} until you press Ctrl-C",
+        addresses.join(" and ")
+    ));
+    Ok(())
+}
+
+fn report(args: &Args, event: &Event, named: &Named) -> Result<(), Failure> {
+    if args.json {
+        return events::line(event, &named.info_hash).map_or(Ok(()), print);
+    }
+    match event {
+        Event::Checked { have, of, .. } if have < of => tell(format_args!(
+            "warning: {}: only {have} of {of} pieces are there; `seeder verify` names the files at fault",
+            named.name
+        )),
+        Event::Checked { of, .. } => tell(format_args!("{}: all {of} pieces are there", named.name)),
+        event => session::warn_of(event),
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! What `share`, `seed` and `get` have in common: a runtime, an engine on a port, and an end within five seconds.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use shared::id::PeerId;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
+use super::{Failure, tell};
+use crate::engine::{Engine, EngineConfig, Event, Limits};
+
+/// Runs a command to its end.
+pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
+    let ended = runtime.block_on(command);
+    // Whatever still reads a disk is not waited for: nothing that was promised depends on it.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Returns when the program is asked to stop: Ctrl-C, SIGTERM, or a terminal that was closed.
+pub async fn asked_to_stop() {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => (),
+        _ = terminate.recv() => (),
+        _ = hangup.recv() => (),
+    }
+}
+
+/// Starts an engine where peers are to connect. An address that was asked for and is taken is an error; where nothing was
+/// asked for and the usual port is taken, another one does.
+pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Failure> {
+    let peer_id = peer_id();
+    let mut refused = None;
+    for listen in attempts(&ports.listen, DEFAULT_PORT) {
+        let config = EngineConfig {
+            data: Some(data.to_owned()),
+            listen,
+            peer_id,
+            limits: Limits::default(),
+        };
+        match Engine::start(config).await {
+            Ok(engine) => {
+                if refused.is_some() {
+                    tell(format_args!("note: {}", elsewhere(&engine)));
+                }
+                return Ok(engine);
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    let why = refused.map_or_else(|| "nowhere to listen".to_owned(), |error| error.to_string());
+    Err(Failure::Failed(format!(
+        "{why}; name a free address with --listen, or port 0 for any"
+    )))
+}
+
+/// The next thing that happened. One who cannot keep up misses some, and goes on.
+pub async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
+    loop {
+        match events.recv().await {
+            Ok(event) => return event,
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "events came faster than they were read")
+            }
+            // The engine is gone; whoever waits here is about to be told so by its own doing.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells a person of trouble that needs one, in any command.
+pub fn warn_of(event: &Event) {
+    match event {
+        Event::TrackerFailed { url, reason, .. } => {
+            tell(format_args!(
+                "warning: the tracker {} failed: {reason}",
+                without_secrets(url)
+            ));
+        }
+        Event::TrackerAnswered {
+            url,
+            warning: Some(warning),
+            ..
+        } => {
+            tell(format_args!(
+                "warning: the tracker {} says: {warning}",
+                without_secrets(url)
+            ));
+        }
+        Event::Banned { address, why, .. } => tell(format_args!("banned the peer {address}: {why}")),
+        Event::Refused { reason, .. } => tell(format_args!("error: {reason}")),
+        Event::DiskTrouble { path, reason, .. } => {
+            tell(format_args!(
+                "warning: {}: {reason}; trying again until it works",
+                path.display()
+            ));
+        }
+        Event::DiskRecovered { .. } => tell("the disk works again"),
+        _ => (),
+    }
+}
+
+/// A tracker's host and port: the rest of the URL may be a passkey, and screens are photographed.
+fn without_secrets(url: &str) -> String {
+    let parsed = url::Url::parse(url).ok();
+    let host = parsed
+        .as_ref()
+        .and_then(|url| Some((url.host_str()?, url.port())));
+    match host {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host.to_owned(),
+        None => url.to_owned(),
+    }
+}
+
+fn elsewhere(engine: &Engine) -> String {
+    let addresses: Vec<String> = engine
+        .listen_addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    format!(
+        "the usual port {DEFAULT_PORT} is not free; peers connect to {} instead",
+        addresses.join(" and ")
+    )
+}
+
+/// Where to try to listen, in this order. Some systems have no IPv6, and the usual port may be taken.
+pub fn attempts(asked: &[SocketAddr], usual: u16) -> Vec<Vec<SocketAddr>> {
+    if !asked.is_empty() {
+        return vec![asked.to_vec()];
+    }
+    let v4 = |port: u16| vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
+    vec![everywhere(usual), v4(usual), everywhere(0), v4(0)]
+}
+
+/// A name for this process, new each time: Azureus style, then dice (BEP 20).
+fn peer_id() -> PeerId {
+    let mut dice: StdRng = rand::make_rng();
+    let random: [u8; 12] = dice.random();
+    let mut id = [0; 20];
+    for (to, from) in id.iter_mut().zip(b"-KS0100-".iter().chain(&random)) {
+        *to = *from;
+    }
+    PeerId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_was_asked_for_is_the_only_one_tried() {
+        let asked = ["127.0.0.1:4000".parse().unwrap()];
+        assert_eq!(attempts(&asked, 16_881), [asked.to_vec()]);
+    }
+
+    #[test]
+    fn the_usual_port_is_tried_on_both_families_before_any_other() {
+        let tried: Vec<String> = attempts(&[], 6969)
+            .iter()
+            .map(|listen| {
+                listen
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            tried,
+            [
+                "0.0.0.0:6969 [::]:6969",
+                "0.0.0.0:6969",
+                "0.0.0.0:0 [::]:0",
+                "0.0.0.0:0"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_peer_id_names_the_program_and_is_never_the_same() {
+        let (one, other) = (peer_id(), peer_id());
+        assert!(one.0.starts_with(b"-KS0100-"));
+        assert_ne!(one, other);
+    }
+}
