@@ -8,7 +8,7 @@ mod pool;
 mod resume;
 mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub(crate) use opening::{Opened, Opening};

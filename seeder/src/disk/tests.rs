@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use shared::geometry::PieceIndex;
-use shared::metainfo::Info;
 use shared::metainfo::write::Format;
+use shared::metainfo::{Info, Metainfo};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +22,15 @@ use crate::library::progress::Progress;
 const PIECE: u32 = 32 * 1024;
 
 /// A torrent with its source, a target and a state folder.
-struct Rig {
+pub(crate) struct Rig {
     folder: TempDir,
-    info: Arc<Info>,
+    pub(crate) info: Arc<Info>,
+    pub(crate) metainfo: Arc<Metainfo>,
 }
 
 impl Rig {
     /// An album of files with these lengths.
-    fn new(files: &[(&str, usize)], format: Format) -> Self {
+    pub(crate) fn new(files: &[(&str, usize)], format: Format) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (number, (path, length)) in files.iter().enumerate() {
             let path = folder.path().join("source/album").join(path);
@@ -45,11 +46,12 @@ impl Rig {
         let created = plan.create(all_cores(), &Progress::default()).unwrap();
         Self {
             folder,
-            info: Arc::new(created.metainfo.info),
+            info: Arc::new(created.metainfo.info.clone()),
+            metainfo: Arc::new(created.metainfo),
         }
     }
 
-    fn album() -> Self {
+    pub(crate) fn album() -> Self {
         Self::new(
             &[
                 ("a.jpg", 100_000),
@@ -61,7 +63,7 @@ impl Rig {
         )
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -95,7 +97,7 @@ impl Rig {
         content
     }
 
-    fn same(&self, name: &str) {
+    pub(crate) fn same(&self, name: &str) {
         let [there, here] =
             ["source", "target"].map(|root| fs::read(self.path(root).join("album").join(name)).unwrap());
         assert!(there == here, "{name} differs");
@@ -159,7 +161,7 @@ fn touch(path: &Path, later: Duration) {
 }
 
 /// Turns over one byte.
-fn spoil(path: &Path, at: usize) {
+pub(crate) fn spoil(path: &Path, at: usize) {
     let mut content = fs::read(path).unwrap();
     content[at] ^= 1;
     fs::write(path, content).unwrap();

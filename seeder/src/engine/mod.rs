@@ -2,8 +2,10 @@
 
 mod api;
 mod bans;
-mod shared;
+mod process;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ pub use api::{
     AddError, AddTorrent, EngineConfig, EngineError, Event, Limits, Mode, Source, Stage, TorrentKey,
     TorrentStatus,
 };
-pub(crate) use shared::{Shared, Spec};
+pub(crate) use process::{Shared, Spec};
 
 use crate::net::listener;
 use table::{Request, Table};

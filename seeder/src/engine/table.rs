@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info};
 
 use super::api::{AddError, AddTorrent, Event, Source, TorrentKey, TorrentStatus};
-use super::shared::{Shared, Spec};
+use super::process::{Shared, Spec};
 use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, status_of};

@@ -1,0 +1,206 @@
+//! Real engines on real sockets of this machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::id::PeerId;
+use shared::magnet::Magnet;
+use shared::metainfo::write::Format;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+use super::*;
+use crate::disk::tests::{Rig, spoil};
+
+/// Nothing here takes a second on an idle machine; a busy one may need more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
+    let config = EngineConfig {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        data,
+        peer_id: PeerId([name; 20]),
+        limits: Limits::default(),
+    };
+    Engine::start(config).await.unwrap()
+}
+
+fn torrent(rig: &Rig, root: &str, mode: Mode, peers: &[SocketAddr]) -> AddTorrent {
+    AddTorrent {
+        source: Source::Metainfo(Arc::clone(&rig.metainfo)),
+        root: rig.path(root),
+        mode,
+        trackers: Vec::new(),
+        peers: peers.to_vec(),
+    }
+}
+
+/// A seeder of the rig's source.
+async fn seeder(rig: &Rig) -> Engine {
+    let seeder = engine(b'S', None).await;
+    let mut events = seeder.subscribe();
+    seeder.add(torrent(rig, "source", Mode::Seed, &[])).await.unwrap();
+    hear(&mut events, |event| matches!(event, Event::Checked { .. })).await;
+    seeder
+}
+
+/// Listens until the event comes; gives back all that came.
+async fn hear(events: &mut broadcast::Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let mut heard = Vec::new();
+    let listen = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            let last = wanted(&event);
+            heard.push(event);
+            if last {
+                return;
+            }
+        }
+    };
+    let waited = timeout(PATIENCE, listen).await;
+    assert!(waited.is_ok(), "it never came: {heard:#?}");
+    heard
+}
+
+fn finished(event: &Event) -> bool {
+    matches!(event, Event::Finished { .. })
+}
+
+fn pieces(events: &[Event]) -> usize {
+    events
+        .iter()
+        .filter(|event| matches!(event, Event::PieceDone { .. }))
+        .count()
+}
+
+#[tokio::test]
+async fn an_album_crosses_from_one_engine_to_another() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let getter = engine(b'G', Some(rig.path("state"))).await;
+    let mut events = getter.subscribe();
+    let key = getter
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    let heard = hear(&mut events, finished).await;
+    assert_eq!(pieces(&heard), 6);
+    let status = getter.status(key).await.unwrap();
+    assert_eq!((status.stage, status.facts.have_count), (Stage::Seeding, 6));
+    getter.stop().await;
+    seeder.stop().await;
+    for name in ["a.jpg", "b/c.jpg", "b/d.jpg", "empty"] {
+        rig.same(name);
+    }
+}
+
+#[tokio::test]
+async fn a_magnet_link_brings_the_metadata_first() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    let magnet: Magnet = format!("magnet:?xt=urn:btih:{}", rig.info.wire_hash())
+        .parse()
+        .unwrap();
+    let mut torrent = torrent(&rig, "target", Mode::Get, seeder.listen_addresses());
+    torrent.source = Source::Magnet(Box::new(magnet));
+    getter.add(torrent).await.unwrap();
+    let heard = hear(&mut events, finished).await;
+    assert!(matches!(&heard[0], Event::Metadata { info, .. } if info.raw() == rig.info.raw()));
+    rig.same("a.jpg");
+}
+
+#[tokio::test]
+async fn hybrids_and_v2_torrents_cross_too() {
+    for format in [Format::Hybrid, Format::V2] {
+        let rig = Rig::new(&[("a", 70_000), ("b", 10), ("c", 32_768)], format);
+        let seeder = seeder(&rig).await;
+        let getter = engine(b'G', None).await;
+        let mut events = getter.subscribe();
+        getter
+            .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+            .await
+            .unwrap();
+        hear(&mut events, finished).await;
+        for name in ["a", "b", "c"] {
+            rig.same(name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_was_dropped_goes_on_where_it_was() {
+    let rig = Rig::new(&[("film", 3_000_000)], Format::V1);
+    let seeder = seeder(&rig).await;
+    let getter = engine(b'G', Some(rig.path("state"))).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    let mut first = hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await;
+    getter.stop().await;
+    while let Ok(event) = events.try_recv() {
+        first.push(event);
+    }
+    let again = engine(b'A', Some(rig.path("state"))).await;
+    let mut events = again.subscribe();
+    again
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    let heard = hear(&mut events, finished).await;
+    let known = heard.iter().find_map(|event| match event {
+        Event::Checked { have, of, .. } => Some((*have as usize, *of as usize)),
+        _ => None,
+    });
+    let (known, all) = known.unwrap();
+    assert!(
+        known >= pieces(&first),
+        "{known} known, {} were done",
+        pieces(&first)
+    );
+    assert_eq!(pieces(&heard), all - known);
+    rig.same("film");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_not_served() {
+    let rig = Rig::album();
+    spoil(&rig.path("source/album/b/d.jpg"), 69_000);
+    let seeder = seeder(&rig).await;
+    let mut troubles = seeder.subscribe();
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    let trouble = hear(&mut troubles, |event| matches!(event, Event::DiskTrouble { .. })).await;
+    let named = matches!(trouble.last(), Some(Event::DiskTrouble { path, .. }) if path.ends_with("b/d.jpg"));
+    assert!(named, "{trouble:?}");
+    let mut done = 0;
+    while done < 5 {
+        done += pieces(&hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await);
+    }
+    assert!(
+        !std::iter::from_fn(|| events.try_recv().ok()).any(|event| matches!(event, Event::Banned { .. }))
+    );
+    rig.same("a.jpg");
+}
+
+#[tokio::test]
+async fn the_same_torrent_is_not_taken_twice() {
+    let rig = Rig::album();
+    let engine = engine(b'S', None).await;
+    engine
+        .add(torrent(&rig, "source", Mode::Seed, &[]))
+        .await
+        .unwrap();
+    let second = engine.add(torrent(&rig, "source", Mode::Seed, &[])).await;
+    assert!(matches!(second, Err(AddError::Duplicate(hash)) if hash == rig.info.wire_hash()));
+    engine.stop().await;
+}
