@@ -149,13 +149,16 @@ async fn get(args: &Args, engine: &Engine, wanted: Wanted) -> Result<(), Failure
     }
     let mut happening = engine.subscribe();
     fetch.print(json!({ "event": "listening", "listen": engine.listen_addresses() }));
-    engine.add(torrent).await.map_err(Failure::failed)?;
+    let key = engine.add(torrent).await.map_err(Failure::failed)?;
     let mut stop = std::pin::pin!(session::asked_to_stop());
     loop {
         let event = tokio::select! {
             () = &mut stop => return fetch.stopped(),
             event = session::next(&mut happening) => event,
         };
+        if matches!(event, Event::Finished { .. }) {
+            fetch.last = engine.status(key).await.map(|status| status.facts);
+        }
         fetch.happened(&event)?;
         if fetch.done && !args.seed {
             return Ok(());
