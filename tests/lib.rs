@@ -4,3 +4,4 @@ pub mod measure;
 
 pub mod fake_peer;
 pub mod rig;
+pub mod world;

@@ -57,11 +57,6 @@ impl Choker {
         }
     }
 
-    /// When the next round is.
-    pub(super) fn deadline(&self) -> Moment {
-        self.next
-    }
-
     /// Chooses anew who is unchoked, if it is time.
     pub(super) fn round(
         &mut self,
