@@ -160,8 +160,8 @@ impl World {
     /// An empty world: everything that happens in it follows from the seed.
     pub fn new(seed: u64, weather: Weather) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
-        let length = dice.random_range(1_000_000..3_000_000);
-        let album = Album::random(65_536, length, &mut dice);
+        let length = dice.random_range(500_000..1_500_000);
+        let album = Album::random(32_768, length, &mut dice);
         Self {
             now: Moment::START,
             album,

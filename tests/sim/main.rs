@@ -22,6 +22,12 @@ fn check(name: &str, seeds: std::ops::Range<u64>, weather: Weather, make: impl F
         let done = world.run_until(LIMIT);
         let facts: Vec<_> = world.nodes.iter().map(|node| (node.role, node.torrent.status())).collect();
         assert!(done, "{name}, seed {seed}: not everyone has finished: {facts:#?}");
+        if std::env::var("SIM_FACTS").is_ok() {
+            for node in &world.nodes {
+                let s = node.torrent.status();
+                println!("{name} {seed} {:?} fin {:?} down {} wasted {} of {} spoiled {} banned {}", node.role, node.finished, s.downloaded, s.wasted, s.total_bytes, node.spoiled, node.banned.len());
+            }
+        }
         judge(&world, &format!("{name}, seed {seed}"));
     }
 }
@@ -62,4 +68,78 @@ fn a_swarm_with_little_memory_and_a_bad_network_finishes_too() {
         ..Weather::default()
     };
     check("bad weather", 100..108, weather, ten);
+}
+
+#[test]
+fn a_liar_is_banned_by_all_whom_it_spoiled_a_piece_and_nobody_else_is() {
+    let with_liar = |world: &mut World| {
+        ten(world);
+        world.add(Role::Liar);
+    };
+    check("liar", 200..210, Weather::default(), with_liar);
+    let mut world = World::new(200, Weather::default());
+    with_liar(&mut world);
+    world.run_until(LIMIT);
+    let spoiled = world.nodes.iter().filter(|node| node.spoiled > 0).count();
+    assert!(spoiled > 0, "the liar met nobody");
+}
+
+#[test]
+fn two_liars_and_one_seed_are_told_apart() {
+    check("two liars", 300..308, Weather::default(), |world| {
+        world.add(Role::Seed);
+        world.add(Role::Liar);
+        world.add(Role::Liar);
+        for _ in 0..4 {
+            world.add(Role::Leecher);
+        }
+    });
+}
+
+#[test]
+fn magnet_links_become_torrents_and_finish() {
+    check("magnets", 400..408, Weather::default(), |world| {
+        world.add(Role::Seed);
+        for _ in 0..4 {
+            world.add(Role::Leecher);
+            world.add(Role::Magnet);
+        }
+        world.add(Role::Magnet);
+    });
+}
+
+#[test]
+fn torrents_that_come_and_go_keep_what_they_had() {
+    check("churn", 500..508, Weather::default(), |world| {
+        ten(world);
+        for node in 2..7 {
+            let (after, pause) = (Duration::from_millis(400 * node as u64), Duration::from_secs(node as u64));
+            world.restart(node, after, pause);
+        }
+        world.restart(0, Duration::from_secs(3), Duration::from_secs(20));
+    });
+}
+
+#[test]
+fn the_swarm_finishes_after_its_only_seed_has_left() {
+    check("left alone", 600..604, Weather { breaks: 0.0, ..Weather::default() }, |world| {
+        ten(world);
+        // By then every piece has left the seed once, and none of the leechers can have all of them.
+        world.leave(0, Duration::from_secs(9));
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_swarm() {
+    let run = |seed| {
+        let mut world = World::new(seed, Weather::default());
+        ten(&mut world);
+        world.add(Role::Liar);
+        world.add(Role::Magnet);
+        world.restart(3, Duration::from_secs(2), Duration::from_secs(2));
+        assert!(world.run_until(LIMIT), "seed {seed}");
+        (world.now, world.trace())
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).1, run(8).1);
 }
