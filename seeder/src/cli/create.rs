@@ -339,6 +339,7 @@ fn report(report: &Report<'_>, as_json: bool) -> Result<(), Failure> {
             "content_size": plan.content_size(),
             "content_files": plan.content_files(),
             "output": output.to_string_lossy(),
+            "magnet": created.magnet().to_string(),
             "seconds": elapsed.as_secs_f64(),
             "bytes_per_second": rate,
         }));
@@ -361,5 +362,6 @@ fn report(report: &Report<'_>, as_json: bool) -> Result<(), Failure> {
         "pieces        {} of {}",
         info.geometry().piece_count(),
         indicatif::BinaryBytes(info.geometry().piece_length().into())
-    ))
+    ))?;
+    print(format_args!("magnet        {}", created.magnet()))
 }

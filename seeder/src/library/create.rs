@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use shared::geometry::PIECE_COUNT_MAX;
+use shared::magnet::Magnet;
 use shared::metainfo::write::{Details, Entry, Format, Layout, LayoutError, write};
 use shared::metainfo::{Metainfo, MetainfoError};
 
@@ -151,6 +152,22 @@ impl Plan {
         let bytes = write(&self.layout, &hashes, &self.details);
         let metainfo = Metainfo::read(&bytes)?;
         Ok(Created { bytes, metainfo })
+    }
+}
+
+impl Created {
+    /// The link by which others find the torrent through its trackers; it names no peers yet.
+    pub fn magnet(&self) -> Magnet {
+        let info = &self.metainfo.info;
+        Magnet {
+            info_hash_v1: info.info_hash_v1(),
+            info_hash_v2: info.info_hash_v2(),
+            name: Some(info.name().to_owned()),
+            trackers: self.metainfo.trackers.concat(),
+            peers: Vec::new(),
+            web_seeds: self.metainfo.web_seeds.clone(),
+            exact_length: Some(info.content_size()),
+        }
     }
 }
 
