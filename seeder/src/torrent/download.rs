@@ -17,8 +17,8 @@ use super::torrent::Torrent;
 /// A peer that refused a block without choking us is not asked at once for the next.
 const REST_AFTER_REJECT: Duration = Duration::from_secs(1);
 /// In the endgame a peer with fewer blocks to come than this is asked for what others owe us, so many at a time.
-const ENDGAME_LOW: usize = 4;
-const ENDGAME_ROOM: usize = 16;
+const ENDGAME_LOW: usize = 1;
+const ENDGAME_ROOM: usize = 4;
 
 impl Torrent {
     /// One more piece at this peer.

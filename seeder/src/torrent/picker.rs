@@ -17,6 +17,9 @@ use super::order::Order;
 /// Until so many pieces are verified, pieces are picked at random: a first piece to trade matters more than a rare one.
 const RANDOM_FIRST: u32 = 4;
 
+/// In the endgame no block is asked for from more peers than one above this.
+const ENDGAME_ASKERS_MAX: u16 = 1;
+
 /// Who asks for something to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
@@ -183,7 +186,7 @@ impl Picker {
                 continue;
             }
             for (block, state) in self.geometry.blocks(*piece).zip(&begun.blocks) {
-                if let State::Asked(times) = state
+                if let State::Asked(times @ 1..=ENDGAME_ASKERS_MAX) = state
                     && !asker.asked.contains(&block)
                 {
                     owed.push((*times, rng.random::<u32>(), block));
