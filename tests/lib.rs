@@ -5,3 +5,4 @@ pub mod measure;
 pub mod fake_peer;
 pub mod rig;
 pub mod world;
+pub mod vectors;
