@@ -16,6 +16,9 @@ pub use crate::http::desk::Admission;
 /// Every variable of ours begins so.
 const PREFIX: &str = "TRACKER__";
 
+/// The one variable that is no setting: it names the file.
+pub(crate) const CONFIG_VARIABLE: &str = "TRACKER__CONFIG";
+
 /// The whole of what can be set, as it stands in a file. `tracker config print` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -263,7 +266,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 /// Tells variables that name a setting from those that only look like it.
 fn sort_out(variables: impl Iterator<Item = (String, String)>) -> (Vec<(String, String)>, Vec<String>) {
     let known = known_variables();
-    let ours = variables.filter(|(name, _)| name.starts_with("TRACKER_"));
+    let ours = variables.filter(|(name, _)| name.starts_with("TRACKER_") && name != CONFIG_VARIABLE);
     let (known, unread): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| known.contains(name));
     (known, unread.into_iter().map(|(name, _)| name).collect())
 }
@@ -641,10 +644,19 @@ mod tests {
         let pairs = [
             ("TRACKER__HTTP__LISEN", "x"),
             ("TRACKER_HTTP_LISTEN", "x"),
-            ("PATH", "x"),
+            ("TRACKER__CONFIG", "x"),
         ];
         let unread = loaded("", &pairs, Typed::default()).unwrap().unread;
         assert_eq!(unread, ["TRACKER__HTTP__LISEN", "TRACKER_HTTP_LISTEN"]);
+    }
+
+    #[test]
+    fn the_file_we_ship_shows_every_setting_with_its_default() {
+        let text = include_str!("../../deploy/tracker.toml");
+        assert_eq!(toml::from_str::<File>(text).unwrap(), File::default());
+        let all = toml::Table::try_from(File::default()).unwrap();
+        let shown: toml::Table = text.parse().unwrap();
+        assert_eq!(shown, all);
     }
 
     #[test]

@@ -240,11 +240,9 @@ impl Parts {
     }
 
     fn open_admin(&self, listener: TcpListener) {
-        let site = Site::new(
-            admin::router(Arc::clone(&self.metrics)),
-            self.metrics.counters(),
-            self.means(),
-        );
+        let router = admin::router(Arc::clone(&self.metrics));
+        // The owner's own visits are not counted among the clients'.
+        let site = Site::new(router, Arc::default(), self.means());
         self.tasks
             .spawn(site.accept(listener, Slots::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS)));
     }

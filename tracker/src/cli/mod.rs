@@ -34,7 +34,7 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Common {
     /// A TOML file with settings; `tracker config print` shows all there are
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = config::CONFIG_VARIABLE)]
     config: Option<PathBuf>,
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as `tracker::http=debug`
     #[arg(long, global = true, value_name = "FILTER")]
