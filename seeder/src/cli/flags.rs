@@ -65,15 +65,6 @@ impl PortFlags {
         }
         Ok(())
     }
-
-    /// Where to listen: what was asked for, or the default port on both families.
-    pub fn listen_or_default(&self) -> Vec<SocketAddr> {
-        if self.listen.is_empty() {
-            everywhere(DEFAULT_PORT)
-        } else {
-            self.listen.clone()
-        }
-    }
 }
 
 /// One port on every address of both families.
@@ -104,21 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_peers_are_accepted_on_both_families() {
-        let listen = typed("").listen_or_default();
-        assert_eq!(
-            listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["0.0.0.0:16881", "[::]:16881"]
-        );
-    }
-
-    #[test]
     fn several_addresses_may_be_named() {
-        let listen = typed("--listen 127.0.0.1:0 --listen [::1]:9").listen_or_default();
+        let listen = typed("--listen 127.0.0.1:0 --listen [::1]:9").listen;
         assert_eq!(
             listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["127.0.0.1:0", "[::1]:9"]
         );
+        assert!(typed("").listen.is_empty());
     }
 
     #[test]

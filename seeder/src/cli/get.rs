@@ -13,7 +13,8 @@ use shared::magnet::Magnet;
 
 use super::flags::PortFlags;
 use super::gauge::Gauge;
-use super::{Failure, events, print, seed, session, state};
+use super::inspect::read_torrent;
+use super::{Failure, events, print, session, state};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Source};
 use crate::torrent::Status;
 
@@ -105,7 +106,7 @@ fn from_link(link: &str) -> Result<Wanted, Failure> {
 }
 
 fn from_file(file: &Path) -> Result<Wanted, Failure> {
-    let metainfo = seed::read(file)?;
+    let metainfo = read_torrent(file)?;
     Ok(Wanted {
         info_hash: metainfo.info.wire_hash(),
         name: metainfo.info.name().to_owned(),

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use indicatif::DecimalBytes;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 use shared::bencode::Writer;
@@ -57,18 +58,17 @@ struct SeenFile {
     inode: u64,
 }
 
-/// Makes the torrent of a path, or finds the one that was made of the same content before.
+/// Makes the torrent of an [`absolute`] path, or finds the one that was made of the same content before.
 pub fn make(path: &Path, private: bool, data: &Path) -> Result<Made, Failure> {
-    let path = absolute(path)?;
     let root = path.parent().map(Path::to_owned).unwrap_or_default();
-    let id = id_of(&path, private);
+    let id = id_of(path, private);
     let lock = state::lock(data, &format!("share-{id}"))?;
     let shelf = Shelf {
         folder: data.join("shares").join(id),
     };
     state::make(&shelf.folder)?;
     let before = shelf.now().map_err(|error| failed_at(&shelf.folder, error))?;
-    let walked = walk(&path, &Filter::default()).map_err(Failure::failed)?;
+    let walked = walk(path, &Filter::default()).map_err(Failure::failed)?;
     warn_of_skipped(&walked);
     let files = look_at(&walked, before);
     if let Some(files) = &files
@@ -81,7 +81,7 @@ pub fn make(path: &Path, private: bool, data: &Path) -> Result<Made, Failure> {
             _lock: lock,
         });
     }
-    let metainfo = hash(&path, private, &shelf)?;
+    let metainfo = hash(path, private, &shelf)?;
     if let Some(files) = files {
         shelf
             .remember(&metainfo, files)
@@ -96,12 +96,11 @@ pub fn make(path: &Path, private: bool, data: &Path) -> Result<Made, Failure> {
 }
 
 /// The path as typed, but from the root and with a name at its end; links in it are kept, since their name is the torrent's.
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    let named = path.file_name().is_some();
-    let absolute = if named {
-        std::path::absolute(path)
-    } else {
-        path.canonicalize()
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let absolute = match path.file_name() {
+        // Without what may stand behind the name: a slash.
+        Some(name) => std::path::absolute(path).map(|path| path.with_file_name(name)),
+        None => path.canonicalize(),
     };
     absolute.map_err(|error| failed_at(path, error))
 }
@@ -127,11 +126,11 @@ fn hash(path: &Path, private: bool, shelf: &Shelf) -> Result<Metainfo, Failure> 
     let progress = Progress::default();
     let (created, took) = progress::watch("hashing", &progress, || plan.create(all_cores(), &progress));
     let created = created.map_err(Failure::failed)?;
-    let rate = progress::rate(plan.content_size(), took) / 1e9;
     tell(format_args!(
-        "hashed {} files, {} bytes at {rate:.2} GB/s",
+        "hashed {} files ({}) in {:.1} s",
         plan.content_files(),
-        plan.content_size()
+        DecimalBytes(plan.content_size()),
+        took.as_secs_f64()
     ));
     state::write(&shelf.torrent(), &created.bytes)?;
     Ok(created.metainfo)

@@ -1,14 +1,14 @@
 //! `seeder seed FILE… --content DIR`: many torrents whose content is there already, one process, one port.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 use shared::metainfo::Metainfo;
 
 use super::flags::PortFlags;
+use super::inspect::read_torrent;
 use super::{Failure, events, print, session, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
 
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let torrents = args
         .files
         .iter()
-        .map(|file| read(file))
+        .map(|file| read_torrent(file))
         .collect::<Result<Vec<_>, _>>()?;
     let data = state::folder(args.ports.data.as_deref())?;
     session::block_on(async {
@@ -51,12 +51,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
         engine.stop().await;
         seeded
     })
-}
-
-/// Reads a .torrent file whole and checks it.
-pub fn read(file: &Path) -> Result<Metainfo, Failure> {
-    let bytes = fs::read(file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
-    Metainfo::read(&bytes).map_err(|error| Failure::Failed(format!("{} is refused: {error}", file.display())))
 }
 
 /// What is said of a torrent.

@@ -90,21 +90,32 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .iter()
         .map(|typed| create::tier_of(typed))
         .collect::<Result<Vec<_>, _>>()?;
-    let data = state::folder(args.ports.data.as_deref())?;
-    let output = output_folder(&args, &data)?;
-    let made = args
+    let paths = args
         .paths
+        .iter()
+        .map(|path| made::absolute(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let data = state::folder(args.ports.data.as_deref())?;
+    let output = output_folder(&args, &paths, &data)?;
+    let made = paths
         .iter()
         .map(|path| made::make(path, args.reach == Reach::Members, &data));
     let made = made.collect::<Result<Vec<_>, _>>()?;
-    refuse_twice(&made)?;
+    refuse_alike(&made)?;
     session::block_on(share(args, tiers, made, data, output))
 }
 
 /// The folder for .torrent files; neither it nor the state may lie in what is shared, or the torrent would hold itself.
-fn output_folder(args: &Args, data: &Path) -> Result<PathBuf, Failure> {
+fn output_folder(args: &Args, paths: &[PathBuf], data: &Path) -> Result<PathBuf, Failure> {
     let output = args.output.clone().unwrap_or_else(|| data.join("torrents"));
-    for path in &args.paths {
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        if !seen.insert(path) {
+            return Err(Failure::Usage(format!(
+                "{} is named twice; once is enough",
+                path.display()
+            )));
+        }
         let shared = path
             .canonicalize()
             .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
@@ -125,16 +136,17 @@ fn output_folder(args: &Args, data: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::Failed(format!("{}: {error}", output.display())))
 }
 
-fn refuse_twice(made: &[Made]) -> Result<(), Failure> {
+/// Two copies are one torrent, which has one place on the disk.
+fn refuse_alike(made: &[Made]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     match made
         .iter()
         .find(|made| !seen.insert(made.metainfo.info.wire_hash()))
     {
         None => Ok(()),
-        Some(twice) => Err(Failure::Usage(format!(
-            "{:?} is named twice, or two paths hold the same; share it once",
-            twice.metainfo.info.name()
+        Some(copy) => Err(Failure::Usage(format!(
+            "two paths hold the same files under the name {:?}; share one of them",
+            copy.metainfo.info.name()
         ))),
     }
 }
@@ -236,7 +248,14 @@ impl Embedded {
                 ..Config::default()
             };
             match Server::start(config).await {
-                Ok(server) => return Ok(Self::reached(server)),
+                Ok(server) => {
+                    if refused.is_some() {
+                        tell(format_args!(
+                            "note: port {TRACKER_PORT} is not free; the tracker took another"
+                        ));
+                    }
+                    return Ok(Self::reached(server));
+                }
                 Err(error @ StartError::Listen { .. }) => refused = refused.or(Some(error)),
                 Err(error) => return Err(Failure::failed(error)),
             }
@@ -249,9 +268,6 @@ impl Embedded {
 
     fn reached(server: Server) -> Self {
         let listeners = server.http_addresses();
-        if !listeners.iter().any(|address| address.port() == TRACKER_PORT) {
-            tracing::info!(?listeners, "the tracker listens elsewhere than on its usual port");
-        }
         let mut reachable = reach::reachable(listeners, &reach::own_addresses());
         if reachable.is_empty() {
             reachable = listeners.iter().map(loopback_for).collect();
