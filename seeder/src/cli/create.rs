@@ -365,3 +365,111 @@ fn report(report: &Report<'_>, as_json: bool) -> Result<(), Failure> {
     ))?;
     print(format_args!("magnet        {}", created.magnet()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        create: Args,
+    }
+
+    fn album() -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("Album")).unwrap();
+        fs::write(root.path().join("Album/a.jpg"), "photograph").unwrap();
+        root
+    }
+
+    /// Types `create ROOT/Album --output ROOT/PATH WORDS…`.
+    fn create(root: &TempDir, output: &str, words: &str) -> Result<Vec<u8>, String> {
+        let (album, output) = (root.path().join("Album"), root.path().join(output));
+        let typed = [
+            "x",
+            album.to_str().unwrap(),
+            "--json",
+            "--output",
+            output.to_str().unwrap(),
+        ];
+        let line = Line::try_parse_from(typed.into_iter().chain(words.split_whitespace()));
+        run(line.map_err(|error| error.to_string())?.create).map_err(|failure| failure.to_string())?;
+        fs::read(output).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_torrent_lands_where_it_should_and_leaves_nothing_else_behind() {
+        let root = album();
+        create(&root, "a.torrent", "").unwrap();
+        let mut names: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["Album", "a.torrent"]);
+    }
+
+    #[test]
+    fn what_exists_is_replaced_only_by_force() {
+        let root = album();
+        let first = create(&root, "a.torrent", "").unwrap();
+        let refusal = create(&root, "a.torrent", "--private").unwrap_err();
+        assert!(refusal.contains("--force"), "{refusal}");
+        assert_eq!(fs::read(root.path().join("a.torrent")).unwrap(), first);
+        assert_ne!(create(&root, "a.torrent", "--private --force").unwrap(), first);
+    }
+
+    #[test]
+    fn nothing_is_written_into_what_is_shared() {
+        let root = album();
+        for output in ["Album/a.torrent", "Album/../Album/b", "Album"] {
+            assert!(create(&root, output, "--force").is_err(), "{output}");
+        }
+        assert_eq!(fs::read_dir(root.path().join("Album")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn without_a_date_the_same_words_give_the_same_bytes() {
+        let root = album();
+        let words = "--tracker http://a/announce --comment c --no-date";
+        let first = create(&root, "a.torrent", words).unwrap();
+        assert_eq!(create(&root, "b.torrent", words).unwrap(), first);
+        let dated = create(&root, "c.torrent", "--date").unwrap();
+        assert!(dated.windows(13).any(|window| window == b"creation date"));
+        assert!(!first.windows(13).any(|window| window == b"creation date"));
+    }
+
+    #[test]
+    fn commas_make_a_tier_and_repetition_the_next_one() {
+        let root = album();
+        let bytes = create(&root, "a.torrent", "-t http://a/x,udp://b:1 -t https://c/y").unwrap();
+        let metainfo = shared::metainfo::Metainfo::read(&bytes).unwrap();
+        assert_eq!(
+            metainfo.trackers,
+            [vec!["http://a/x", "udp://b:1"], vec!["https://c/y"]]
+        );
+    }
+
+    #[test]
+    fn words_that_cannot_be_meant_are_refused_by_name() {
+        let root = album();
+        for (words, named) in [
+            ("--tracker a/announce", "--tracker a/announce"),
+            ("--tracker ftp://a/", "--tracker ftp://a/"),
+            ("--tracker http://a/,", "--tracker"),
+            ("--web-seed udp://a:1", "--web-seed udp://a:1"),
+            ("--piece-length 100K", "100K"),
+            ("--v1 --hybrid", "--hybrid"),
+            ("--exclude a[", "a["),
+        ] {
+            let refusal = create(&root, "a.torrent", words).unwrap_err();
+            assert!(refusal.contains(named), "{words}: {refusal}");
+        }
+    }
+}

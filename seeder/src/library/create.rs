@@ -175,3 +175,167 @@ impl Created {
 pub fn all_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::super::verify::check;
+    use super::*;
+
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+    fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = root.path().join("Album").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    fn plan(root: &TempDir, format: Format) -> Plan {
+        let options = Options {
+            format,
+            piece_length: Some(16_384),
+            ..Options::default()
+        };
+        Plan::new(&root.path().join("Album"), &options).unwrap()
+    }
+
+    fn refused(root: &TempDir) -> String {
+        Plan::new(&root.path().join("Album"), &Options::default())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_v1_torrent_is_in_natural_order_and_a_hybrid_in_that_of_its_tree() {
+        let root = folder(&[
+            ("IMG_10", vec![1]),
+            ("img_2", vec![2]),
+            ("b/x", vec![3]),
+            ("A", vec![4]),
+        ]);
+        let order = |format| {
+            let plan = plan(&root, format);
+            plan.layout()
+                .entries()
+                .iter()
+                .map(|entry| entry.path.join("/"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(Format::V1), ["A", "b/x", "img_2", "IMG_10"]);
+        assert_eq!(order(Format::Hybrid), ["A", "IMG_10", "b/x", "img_2"]);
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_show() {
+        let root = folder(&[("a", vec![7; 100_000]), ("b", vec![8; 50_000]), ("c", vec![])]);
+        for format in [Format::V1, Format::Hybrid, Format::V2] {
+            let made = |threads| {
+                plan(&root, format)
+                    .create(threads, &Progress::default())
+                    .unwrap()
+                    .bytes
+            };
+            assert_eq!(made(NonZeroUsize::MIN), made(TWO.saturating_add(5)));
+        }
+    }
+
+    #[test]
+    fn one_file_needs_no_folder() {
+        let root = folder(&[("a.mkv", vec![7; 20_000])]);
+        let plan = Plan::new(&root.path().join("Album/a.mkv"), &Options::default()).unwrap();
+        let info = plan.create(TWO, &Progress::default()).unwrap().metainfo.info;
+        assert_eq!(
+            (info.name(), info.is_single_file(), info.content_size()),
+            ("a.mkv", true, 20_000)
+        );
+    }
+
+    #[test]
+    fn nothing_to_share_is_said_before_anything_is_read() {
+        assert!(refused(&folder(&[("a", vec![]), ("b", vec![])])).contains("0 bytes"));
+        assert!(refused(&folder(&[(".DS_Store", vec![1])])).contains("--keep-junk"));
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_is_named() {
+        let content = vec![7; 20_000];
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        let changes: [fn(&Path, SystemTime); 3] = [
+            |path, _| fs::write(path, [7; 10]).unwrap(),
+            |path, _| fs::write(path, [7; 30_000]).unwrap(),
+            |path, later| {
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(later)
+                    .unwrap()
+            },
+        ];
+        for change in changes {
+            let root = folder(&[("a", content.clone()), ("b", content.clone())]);
+            let plan = plan(&root, Format::V1);
+            change(&root.path().join("Album/b"), later);
+            let error = plan.create(TWO, &Progress::default()).unwrap_err();
+            assert!(
+                matches!(&error, CreateError::Hash(HashError::Changed(path)) if path.ends_with("b")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_named() {
+        let root = folder(&[("a", vec![1; 20_000]), ("b", vec![2; 20_000])]);
+        let plan = plan(&root, Format::V1);
+        fs::remove_file(root.path().join("Album/a")).unwrap();
+        let error = plan.create(TWO, &Progress::default()).unwrap_err();
+        assert!(
+            matches!(&error, CreateError::Hash(HashError::Unreadable { path, .. }) if path.ends_with("a")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hashing_can_be_cancelled_and_counts_what_it_reads() {
+        let root = folder(&[("a", vec![1; 50_000])]);
+        let plan = plan(&root, Format::Hybrid);
+        let progress = Progress::default();
+        plan.create(TWO, &progress).unwrap();
+        assert_eq!((progress.done(), progress.total()), (50_000, 50_000));
+        progress.cancel();
+        assert!(matches!(
+            plan.create(TWO, &progress),
+            Err(CreateError::Hash(HashError::Cancelled))
+        ));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn what_was_made_is_found_good(
+            lengths in prop::collection::vec(prop_oneof![0_usize..3, 16_380_usize..16_390, 0_usize..90_000], 2..8),
+            kind in 0..3,
+        ) {
+            prop_assume!(lengths.iter().any(|length| *length > 0));
+            let names = ["a", "b2", "b10", "c/d", "c/e/f", "g", "h"];
+            let files: Vec<_> = names.iter().zip(&lengths).map(|(name, length)| (*name, vec![name.as_bytes()[0]; *length])).collect();
+            let root = folder(&files);
+            let format = [Format::V1, Format::Hybrid, Format::V2][usize::try_from(kind).unwrap()];
+            let created = plan(&root, format).create(TWO, &Progress::default()).unwrap();
+            let report = check(&created.metainfo.info, root.path(), TWO, &Progress::default()).unwrap();
+            prop_assert!(report.is_good() && report.pieces.is_complete());
+            prop_assert_eq!(report.files.len(), files.len());
+        }
+    }
+}

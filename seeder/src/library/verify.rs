@@ -326,3 +326,180 @@ fn length_of(path: &Path) -> io::Result<u64> {
         Err(io::Error::other("it is not a file"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use shared::metainfo::write::Format;
+    use tempfile::TempDir;
+
+    use super::super::create::{Options, Plan};
+    use super::*;
+
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+    /// Four files of one letter each: `a` of 40,000 bytes, `b` of 10, `c` of 40,000, and `d`, which is empty.
+    fn album(format: Format) -> (TempDir, Info) {
+        let root = tempfile::tempdir().unwrap();
+        let album = root.path().join("Album");
+        fs::create_dir(&album).unwrap();
+        for (name, length) in [("a", 40_000), ("b", 10), ("c", 40_000), ("d", 0)] {
+            fs::write(album.join(name), name.repeat(length)).unwrap();
+        }
+        let options = Options {
+            format,
+            piece_length: Some(16_384),
+            ..Options::default()
+        };
+        let plan = Plan::new(&album, &options).unwrap();
+        let info = plan.create(TWO, &Progress::default()).unwrap().metainfo.info;
+        (root, info)
+    }
+
+    /// Does something to the album, and says what is found then, file by file.
+    #[track_caller]
+    fn check_after(format: Format, change: impl FnOnce(&Path), found: &str) {
+        let (root, info) = album(format);
+        change(&root.path().join("Album"));
+        let report = check(&info, root.path(), TWO, &Progress::default()).unwrap();
+        let words: Vec<String> = report
+            .files
+            .iter()
+            .map(|file| match &file.state {
+                FileState::Good => "good".to_owned(),
+                FileState::Missing => "missing".to_owned(),
+                FileState::Unreadable(_) => "unreadable".to_owned(),
+                FileState::WrongSize { actual } => format!("size {actual}"),
+                FileState::Damaged { ranges } => format!("damaged {ranges:?}"),
+                FileState::Unproven { ranges } => format!("unproven {ranges:?}"),
+            })
+            .collect();
+        assert_eq!(words.join(", "), found);
+        assert_eq!(
+            report.pieces,
+            pieces_present(&info, root.path(), TWO, &Progress::default())
+        );
+        assert_eq!(report.is_good(), found == "good, good, good, good");
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut content = fs::read(path).unwrap();
+        content[at] ^= 1;
+        fs::write(path, content).unwrap();
+    }
+
+    #[test]
+    fn an_untouched_album_is_good() {
+        for format in [Format::V1, Format::Hybrid, Format::V2] {
+            check_after(format, |_| (), "good, good, good, good");
+        }
+    }
+
+    #[test]
+    fn damage_is_found_where_it_is() {
+        for format in [Format::V1, Format::Hybrid, Format::V2] {
+            check_after(
+                format,
+                |album| flip(&album.join("a"), 20_000),
+                "damaged [16384..32768], good, good, good",
+            );
+        }
+    }
+
+    #[test]
+    fn only_v1_suspects_the_neighbours_of_a_damaged_file() {
+        let damage = |album: &Path| flip(&album.join("b"), 3);
+        check_after(
+            Format::V1,
+            damage,
+            "damaged [32768..40000], damaged [0..10], damaged [0..9142], good",
+        );
+        check_after(Format::Hybrid, damage, "good, damaged [0..10], good, good");
+        check_after(Format::V2, damage, "good, damaged [0..10], good, good");
+    }
+
+    #[test]
+    fn neighbours_of_a_missing_file_are_unproven_in_v1_only() {
+        let remove = |album: &Path| fs::remove_file(album.join("b")).unwrap();
+        check_after(
+            Format::V1,
+            remove,
+            "unproven [32768..40000], missing, unproven [0..9142], good",
+        );
+        check_after(Format::Hybrid, remove, "good, missing, good, good");
+        check_after(Format::V2, remove, "good, missing, good, good");
+    }
+
+    #[test]
+    fn files_of_the_wrong_size_are_told_with_their_size() {
+        let longer = |album: &Path| fs::write(album.join("c"), "c".repeat(40_001)).unwrap();
+        check_after(Format::V1, longer, "good, good, size 40001, good");
+        let shorter = |album: &Path| fs::write(album.join("c"), "c".repeat(39_999)).unwrap();
+        check_after(Format::Hybrid, shorter, "good, good, size 39999, good");
+        let filled = |album: &Path| fs::write(album.join("d"), "d").unwrap();
+        check_after(Format::V2, filled, "good, good, good, size 1");
+    }
+
+    #[test]
+    fn an_empty_file_can_be_missing_too() {
+        check_after(
+            Format::V1,
+            |album| fs::remove_file(album.join("d")).unwrap(),
+            "good, good, good, missing",
+        );
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_unreadable() {
+        let swap = |album: &Path| {
+            fs::remove_file(album.join("b")).unwrap();
+            fs::create_dir(album.join("b")).unwrap();
+        };
+        check_after(Format::Hybrid, swap, "good, unreadable, good, good");
+    }
+
+    #[test]
+    fn a_half_finished_download_has_the_pieces_that_are_whole() {
+        let (root, info) = album(Format::V1);
+        fs::write(root.path().join("Album/a"), "a".repeat(33_000)).unwrap();
+        let have = pieces_present(&info, root.path(), TWO, &Progress::default());
+        let numbers: Vec<u32> = info
+            .geometry()
+            .pieces()
+            .filter(|piece| have.has(*piece))
+            .map(PieceIndex::number)
+            .collect();
+        assert_eq!(numbers, [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn a_name_that_is_changed_for_others_is_found_as_its_maker_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        let album = root.path().join("Album");
+        fs::create_dir(&album).unwrap();
+        for name in ["aux.c", "what?.txt", "plain"] {
+            fs::write(album.join(name), name).unwrap();
+        }
+        let info = Plan::new(&album, &Options::default())
+            .unwrap()
+            .create(TWO, &Progress::default())
+            .unwrap()
+            .metainfo
+            .info;
+        let report = check(&info, root.path(), TWO, &Progress::default()).unwrap();
+        assert!(report.is_good(), "{report:?}");
+    }
+
+    #[test]
+    fn a_comparison_can_be_cancelled() {
+        let (root, info) = album(Format::V1);
+        let progress = Progress::default();
+        progress.cancel();
+        assert!(matches!(
+            check(&info, root.path(), TWO, &progress),
+            Err(HashError::Cancelled)
+        ));
+        assert!(pieces_present(&info, root.path(), TWO, &progress).is_empty());
+    }
+}
