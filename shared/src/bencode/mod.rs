@@ -39,6 +39,9 @@ fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde::Deserialize;
 
