@@ -21,14 +21,16 @@ impl Tree {
             Self::Bytes(bytes) => _ = writer.bytes(bytes),
             Self::List(items) => {
                 writer.list();
-                items.iter().for_each(|item| item.write(writer));
+                for item in items {
+                    item.write(writer);
+                }
                 writer.end();
             }
             Self::Dict(entries) => {
                 writer.dict();
-                entries
-                    .iter()
-                    .for_each(|(key, value)| value.write(writer.key(key)));
+                for (key, value) in entries {
+                    value.write(writer.key(key));
+                }
                 writer.end();
             }
         }
