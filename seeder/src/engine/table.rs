@@ -131,6 +131,9 @@ impl Table {
     }
 
     async fn add(&mut self, torrent: AddTorrent) -> Result<TorrentKey, AddError> {
+        if matches!(&torrent.source, Source::Metainfo(metainfo) if !metainfo.info.has_layers()) {
+            return Err(AddError::NeedsPieceLayers);
+        }
         let key = TorrentKey(self.torrents.len() as u64);
         let spec = Arc::new(self.spec(key, &torrent));
         for hash in &spec.info_hashes {
