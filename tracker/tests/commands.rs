@@ -14,7 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 fn tracker(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
-    command.args(args).env_remove("TRACKER__CONFIG").stdin(Stdio::null());
+    command
+        .args(args)
+        .env_remove("TRACKER__CONFIG")
+        .stdin(Stdio::null());
     command
 }
 
@@ -40,7 +43,14 @@ struct Running {
 
 impl Running {
     fn start(data: &Path, more: &[&str]) -> Self {
-        let mut command = tracker(&["serve", "--public", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let mut command = tracker(&[
+            "serve",
+            "--public",
+            "--http",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
         command.arg("--data").arg(data).args(more).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -77,7 +87,10 @@ fn where_it_listens_is_said_on_standard_output_and_a_signal_ends_it() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut running = Running::start(folder.path(), &[]);
         let announce = running.line();
-        assert!(announce.starts_with("listening http http://127.0.0.1:"), "{announce}");
+        assert!(
+            announce.starts_with("listening http http://127.0.0.1:"),
+            "{announce}"
+        );
         assert!(announce.ends_with("/announce"), "{announce}");
         let admin = running.line();
         let address = admin.strip_prefix("listening admin http://").unwrap();
@@ -94,7 +107,10 @@ fn scripts_read_the_addresses_as_json() {
     let http: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
     let address = http.get("address").and_then(serde_json::Value::as_str).unwrap();
     assert_eq!(http.get("listening").unwrap(), "http");
-    assert_eq!(http.get("announce").unwrap(), &format!("http://{address}/announce"));
+    assert_eq!(
+        http.get("announce").unwrap(),
+        &format!("http://{address}/announce")
+    );
     let admin: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
     assert_eq!(admin.get("listening").unwrap(), "admin");
     assert_eq!(running.stop(Signal::TERM), Some(0));
@@ -105,9 +121,21 @@ fn a_folder_has_one_tracker() {
     let folder = tempfile::tempdir().unwrap();
     let mut running = Running::start(folder.path(), &[]);
     running.line();
-    let second = ["serve", "--public", "--http", "127.0.0.1:0", "--admin", "off", "--data"];
+    let second = [
+        "serve",
+        "--public",
+        "--http",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+        "--data",
+    ];
     let second = tracker(&second).arg(folder.path()).output().unwrap();
-    refused(&second, 1, &["belongs to a running tracker", &running.child.id().to_string()]);
+    refused(
+        &second,
+        1,
+        &["belongs to a running tracker", &running.child.id().to_string()],
+    );
     assert_eq!(running.stop(Signal::TERM), Some(0));
 }
 
@@ -121,12 +149,19 @@ fn settings_are_printed_and_a_misspelt_one_is_an_error_with_its_line() {
     assert_eq!(run(&["config", "print", "--config", path]).stdout, printed);
     assert!(run(&["config", "check", "--config", path]).status.success());
     std::fs::write(&file, "[http]\nfast_lain = true\n").unwrap();
-    refused(&run(&["config", "check", "--config", path]), 2, &["line 2", "fast_lain", "fast_lane"]);
+    refused(
+        &run(&["config", "check", "--config", path]),
+        2,
+        &["line 2", "fast_lain", "fast_lane"],
+    );
 }
 
 #[test]
 fn a_misspelt_variable_is_a_warning() {
-    let checked = tracker(&["config", "check"]).env("TRACKER__HTTP__LISEN", "x").output().unwrap();
+    let checked = tracker(&["config", "check"])
+        .env("TRACKER__HTTP__LISEN", "x")
+        .output()
+        .unwrap();
     assert!(checked.status.success());
     assert!(String::from_utf8_lossy(&checked.stderr).contains("TRACKER__HTTP__LISEN"));
 }

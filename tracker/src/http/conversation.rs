@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use shared::moment::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+use tracing::debug;
 
 use super::desk::Caller;
 use super::lane::{Lane, Scratch};
@@ -192,6 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if self.backlog.unsent.is_empty() && !self.backlog.read.is_empty() {
             // One try: a client this slow need not read it.
             lane.note_slow();
+            debug!(from = %self.caller.ip, "a request took too long");
             let _ = Pin::new(&mut self.stream).poll_write(cx, reply::TOO_SLOW);
         }
     }

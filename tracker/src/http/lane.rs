@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
 
 use super::conversation::{Backlog, Conversation, End};
@@ -125,6 +126,12 @@ impl Lane {
         }
     }
 
+    async fn last_answer_sent(&self) {
+        while self.writing.get() > 0 {
+            self.calm.notified().await;
+        }
+    }
+
     /// Answers the whole requests among the first `filled` bytes of the input, into the output; keeps what is left. Says
     /// whether there was any.
     pub(crate) fn answer(
@@ -214,15 +221,18 @@ fn attend(
             .into_iter()
             .map(|listener| {
                 let porter = Rc::clone(&porter);
-                tokio::task::spawn_local(porter.accept(listener))
+                spawn_owned(porter.accept_always(listener))
             })
             .collect();
         stop.cancelled().await;
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
-        if lane.writing.get() > 0 {
-            let _ = tokio::time::timeout(patience, lane.calm.notified()).await;
-        }
+        drop(accepting);
+        let _ = tokio::time::timeout(patience, lane.last_answer_sent()).await;
     });
+}
+
+/// A task that ends with its handle.
+fn spawn_owned<T: 'static>(task: impl Future<Output = T> + 'static) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::task::spawn_local(task))
 }
 
 /// Receives connections and finds out what they want.
@@ -232,12 +242,24 @@ struct Porter {
 }
 
 impl Porter {
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
-        let error = listen::accept_each(listener, &self.lane.counters, |stream, from| {
-            self.greet(stream, from);
-        })
-        .await;
-        error!(%error, "a lane cannot accept connections");
+    /// Accepts even after a mistake of ours in answering someone: it must not close the port.
+    async fn accept_always(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            let accepting = match listener.try_clone() {
+                Ok(listener) => spawn_owned(Rc::clone(&self).accept(listener)).await,
+                Err(error) => return error!(%error, "a lane cannot accept connections"),
+            };
+            match accepting {
+                Err(error) if error.is_panic() => error!(%error, "an answer went wrong; please report this"),
+                Err(_) => return,
+                Ok(error) => return error!(%error, "a lane cannot accept connections"),
+            }
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: TcpListener) -> io::Error {
+        let greet = |stream, from| self.greet(stream, from);
+        listen::accept_each(listener, &self.lane.counters, greet).await
     }
 
     fn greet(self: &Rc<Self>, mut stream: std::net::TcpStream, from: SocketAddr) {
