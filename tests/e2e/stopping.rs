@@ -1,9 +1,9 @@
 //! Both programs are gone within five seconds of SIGTERM, whatever state the world is in.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use tests::rig::Running;
+use tests::rig::{Running, ask_until};
 
 use crate::album::{Album, LIMIT, Tracker};
 
@@ -21,11 +21,18 @@ fn stops(mut running: Running) {
     );
 }
 
+/// The first connection to a listener, which blocks no longer than any other step.
+#[track_caller]
+fn first_connection(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    ask_until("an announce", LIMIT, || listener.accept().ok()).0
+}
+
 #[test]
 fn the_tracker_stops() {
     let tracker = Tracker::start("127.0.0.1:0");
     // One connection is open and silent, as browsers and clients leave them.
-    let _open = std::net::TcpStream::connect(tracker.address).unwrap();
+    let _open = TcpStream::connect(tracker.address).unwrap();
     stops(tracker.running);
 }
 
@@ -52,7 +59,7 @@ fn a_seed_stops_when_its_tracker_accepts_and_never_answers() {
     let torrent = album.create(&["--tracker", &announce]);
     let seeding = album.seed(&torrent, "127.0.0.1:0");
     // Its first announce is on its way once the connection stands.
-    let connection = silent.accept().unwrap();
+    let connection = first_connection(&silent);
     stops(seeding);
     drop(connection);
 }
@@ -64,7 +71,7 @@ fn a_get_stops_while_it_waits_for_peers() {
     let announce = format!("http://{}/announce", silent.local_addr().unwrap());
     let torrent = album.create(&["--tracker", &announce]);
     let getting = album.get(&torrent, "127.0.0.1:0").start();
-    let connection = silent.accept().unwrap();
+    let connection = first_connection(&silent);
     stops(getting);
     drop(connection);
 }
