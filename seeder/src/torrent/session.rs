@@ -65,6 +65,8 @@ pub(super) enum Heard {
     Has(PieceIndex),
     /// All its pieces at once.
     Pieces,
+    /// Pieces that it got since, not yet noted: each counts as if it had said `have`.
+    More(Vec<PieceIndex>),
     Request(Block),
     /// A request that nobody can judge without metadata.
     EarlyRequest(Span),
@@ -84,7 +86,7 @@ pub(super) struct Session {
     pub(super) heard: Moment,
     pub(super) said: Moment,
     pub(super) pieces: Pieces,
-    /// It has told its pieces; a bitfield comes too late now.
+    /// It has told its pieces; a bitfield can only add to them now.
     told: bool,
     /// Pieces that it has and we do not, and those of them that nobody has begun.
     pub(super) wanted: u32,
@@ -347,12 +349,30 @@ impl Session {
     }
 
     fn bitfield(&mut self, bytes: Bytes, geometry: Option<&Geometry>) -> Result<Heard, Why> {
-        self.tell_once()?;
+        if std::mem::replace(&mut self.told, true) {
+            return self.late_bitfield(bytes, geometry);
+        }
         let claims = Claims {
             bits: Some(bytes),
             ..Claims::default()
         };
         self.claim(claims, geometry)
+    }
+
+    /// BEP 3 wants the bitfield first or never, but aria2 sends one later in place of many `have`s.
+    fn late_bitfield(&mut self, bytes: Bytes, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        match (&mut self.pieces, geometry) {
+            (Pieces::Known(known), Some(geometry)) => {
+                let told = Bitfield::from_bytes(geometry, &bytes)?;
+                let new = |piece: &PieceIndex| told.has(*piece) && !known.has(*piece);
+                Ok(Heard::More(geometry.pieces().filter(new).collect()))
+            }
+            (Pieces::Claimed(claims), _) => {
+                claims.bits = Some(bytes);
+                Ok(Heard::Nothing)
+            }
+            (Pieces::Known(_), None) => Ok(Heard::Nothing),
+        }
     }
 
     fn have_all_or_none(&mut self, everything: bool, geometry: Option<&Geometry>) -> Result<Heard, Why> {

@@ -226,6 +226,11 @@ impl Torrent {
             Ok(Heard::Interest) => self.fill_slots(now),
             Ok(Heard::Has(piece)) => self.peer_has(now, peer, piece, rng),
             Ok(Heard::Pieces) => self.peer_told(now, peer, rng),
+            Ok(Heard::More(pieces)) => {
+                for piece in pieces {
+                    self.heard(now, peer, Message::Have(piece.number()), rng);
+                }
+            }
             Ok(Heard::Request(block)) => self.requested(now, peer, block, rng),
             Ok(Heard::EarlyRequest(span)) => self.refuse(now, peer, span, rng),
             Ok(Heard::Arrived(delivery)) => self.arrived(now, peer, delivery, rng),
