@@ -38,7 +38,11 @@ impl Album {
         let geometry = Geometry::v1(piece_length.into(), length as u64).expect("a torrent that exists");
         let mut info = vec![0; 50_000];
         dice.fill_bytes(&mut info);
-        Self { geometry, bytes, info: info.into() }
+        Self {
+            geometry,
+            bytes,
+            info: info.into(),
+        }
     }
 
     fn info_hash(&self) -> InfoHash {
@@ -52,7 +56,9 @@ impl Album {
 
     fn truth(&self, block: Block) -> &[u8] {
         let start = self.range(block.piece()).start + block.begin() as usize;
-        self.bytes.get(start..start + block.length() as usize).expect("a block of this torrent")
+        self.bytes
+            .get(start..start + block.length() as usize)
+            .expect("a block of this torrent")
     }
 }
 
@@ -103,19 +109,54 @@ struct End {
 
 #[derive(Debug)]
 enum Event {
-    Tick { node: usize },
-    Call { from: usize, address: SocketAddr },
-    Bytes { conn: usize, end: usize, bytes: Bytes },
-    Sent { conn: usize, end: usize, bytes: u64 },
-    Closed { conn: usize, end: usize },
+    Tick {
+        node: usize,
+    },
+    Call {
+        from: usize,
+        address: SocketAddr,
+    },
+    Bytes {
+        conn: usize,
+        end: usize,
+        bytes: Bytes,
+    },
+    Sent {
+        conn: usize,
+        end: usize,
+        bytes: u64,
+    },
+    Closed {
+        conn: usize,
+        end: usize,
+    },
     /// What a process has begun, only that process hears the end of: `life` counts them.
-    Stored { node: usize, life: u32, bytes: u64 },
-    Hashed { node: usize, life: u32, piece: PieceIndex },
-    Opened { node: usize, life: u32 },
-    Tracked { node: usize },
-    Cut { conn: usize },
-    Stop { node: usize },
-    Start { node: usize },
+    Stored {
+        node: usize,
+        life: u32,
+        bytes: u64,
+    },
+    Hashed {
+        node: usize,
+        life: u32,
+        piece: PieceIndex,
+    },
+    Opened {
+        node: usize,
+        life: u32,
+    },
+    Tracked {
+        node: usize,
+    },
+    Cut {
+        conn: usize,
+    },
+    Stop {
+        node: usize,
+    },
+    Start {
+        node: usize,
+    },
 }
 
 /// What may go wrong.
@@ -179,8 +220,16 @@ impl World {
     pub fn add(&mut self, role: Role) -> usize {
         let node = self.nodes.len();
         let full = matches!(role, Role::Seed | Role::Liar);
-        let disk = if full { self.album.bytes.clone() } else { vec![0; self.album.bytes.len()] };
-        let have = if full { self.album.geometry.pieces().collect() } else { BTreeSet::new() };
+        let disk = if full {
+            self.album.bytes.clone()
+        } else {
+            vec![0; self.album.bytes.len()]
+        };
+        let have = if full {
+            self.album.geometry.pieces().collect()
+        } else {
+            BTreeSet::new()
+        };
         self.nodes.push(Node {
             role,
             torrent: self.torrent(node, None),
@@ -214,7 +263,9 @@ impl World {
 
     /// Jumps to the next thing that happens. False if nothing ever will.
     pub fn step(&mut self) -> bool {
-        let Some(((when, _), event)) = self.agenda.pop_first() else { return false };
+        let Some(((when, _), event)) = self.agenda.pop_first() else {
+            return false;
+        };
         assert!(when >= self.now, "time runs backwards");
         self.now = when;
         match event {
@@ -268,7 +319,10 @@ impl World {
             peer_id: PeerId([number; 20]),
             listen_port: 6_881,
         };
-        let settings = Settings { disk_credit: self.weather.disk_credit, ..Settings::default() };
+        let settings = Settings {
+            disk_credit: self.weather.disk_credit,
+            ..Settings::default()
+        };
         Torrent::new(self.now, identity, content, settings)
     }
 
@@ -291,7 +345,9 @@ impl World {
     }
 
     fn lives(&self, node: usize, life: u32) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.running && node.life == life)
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.running && node.life == life)
     }
 
     fn node(&mut self, node: usize) -> &mut Node {
@@ -318,7 +374,10 @@ impl World {
         }
         let deadline = self.node(node).torrent.deadline();
         if let Some(deadline) = deadline
-            && self.node(node).tick.is_none_or(|tick| deadline < tick || tick <= now)
+            && self
+                .node(node)
+                .tick
+                .is_none_or(|tick| deadline < tick || tick <= now)
         {
             self.node(node).tick = Some(deadline);
             self.post(deadline.since(now), Event::Tick { node });
@@ -387,12 +446,17 @@ impl World {
         };
         let conn = self.conns.len();
         let key = |end: u64| PeerKey(conn as u64 * 2 + end);
-        let end = |node, key| End { node, key, received: BytesMut::new(), arrived: self.now };
+        let end = |node, key| End {
+            node,
+            key,
+            received: BytesMut::new(),
+            arrived: self.now,
+        };
         self.conns.push(Some([end(from, key(0)), end(to, key(1))]));
         self.node(from).conns.insert(key(0), conn);
         self.node(to).conns.insert(key(1), conn);
         if self.dice.random_bool(self.weather.breaks) {
-            let delay = self.some_time(Duration::from_mins(1));
+            let delay = self.some_time(Duration::from_secs(1 * 60));
             self.post(delay, Event::Cut { conn });
         }
         let port = self.dice.random_range(40_000..60_000);
@@ -404,9 +468,25 @@ impl World {
         };
         let (theirs, ours) = (handshake(to), handshake(from));
         let direction = Direction::Outgoing;
-        self.tell(from, Input::Connected { peer: key(0), address, direction, handshake: theirs });
+        self.tell(
+            from,
+            Input::Connected {
+                peer: key(0),
+                address,
+                direction,
+                handshake: theirs,
+            },
+        );
         let direction = Direction::Incoming;
-        self.tell(to, Input::Connected { peer: key(1), address: caller, direction, handshake: ours });
+        self.tell(
+            to,
+            Input::Connected {
+                peer: key(1),
+                address: caller,
+                direction,
+                handshake: ours,
+            },
+        );
     }
 
     /// Which connection this is, and which of its ends is ours.
@@ -424,18 +504,29 @@ impl World {
     }
 
     fn serve(&mut self, node: usize, peer: PeerKey, blocks: &[Block]) {
-        let Some((conn, end)) = self.place(node, peer) else { return };
+        let Some((conn, end)) = self.place(node, peer) else {
+            return;
+        };
         for block in blocks {
             let start = self.album.range(block.piece()).start + block.begin() as usize;
             let from = self.node(node);
             assert!(from.have.contains(&block.piece()), "serves what it does not have");
-            let mut data = from.disk.get(start..start + block.length() as usize).expect("a block").to_vec();
+            let mut data = from
+                .disk
+                .get(start..start + block.length() as usize)
+                .expect("a block")
+                .to_vec();
             if from.role == Role::Liar {
                 self.dice.fill_bytes(&mut data);
             }
             let (piece, begin) = (block.piece().number(), block.begin());
             let mut bytes = BytesMut::new();
-            Message::Piece { piece, begin, data: data.into() }.encode(&mut bytes);
+            Message::Piece {
+                piece,
+                begin,
+                data: data.into(),
+            }
+            .encode(&mut bytes);
             self.transmit(node, conn, end, bytes.freeze());
             let free_at = self.node(node).free_at;
             let bytes = block.length().into();
@@ -452,14 +543,23 @@ impl World {
         let left = machine.free_at;
         let arrives = left + self.some_time(latency_max);
         let other = 1 - end;
-        let Some(Some(ends)) = self.conns.get_mut(conn) else { return };
+        let Some(Some(ends)) = self.conns.get_mut(conn) else {
+            return;
+        };
         let Some(to) = ends.get_mut(other) else { return };
         to.arrived = to.arrived.max(arrives);
         let delay = to.arrived.since(now);
         while !bytes.is_empty() {
             let cut = self.dice.random_range(1..=bytes.len());
             let bytes = bytes.split_to(cut);
-            self.post(delay, Event::Bytes { conn, end: other, bytes });
+            self.post(
+                delay,
+                Event::Bytes {
+                    conn,
+                    end: other,
+                    bytes,
+                },
+            );
         }
     }
 
@@ -503,7 +603,10 @@ impl World {
             self.node(node).conns.remove(&peer);
             let now = self.now;
             let other = 1 - end;
-            let delay = self.end(conn, other).map(|to| to.arrived.since(now)).unwrap_or_default();
+            let delay = self
+                .end(conn, other)
+                .map(|to| to.arrived.since(now))
+                .unwrap_or_default();
             self.post(delay, Event::Closed { conn, end: other });
         }
     }
@@ -522,7 +625,9 @@ impl World {
 
     fn cut(&mut self, conn: usize) {
         for end in 0..2 {
-            let Some(End { node, key, .. }) = self.end(conn, end) else { return };
+            let Some(End { node, key, .. }) = self.end(conn, end) else {
+                return;
+            };
             let (node, peer) = (*node, *key);
             if self.node(node).conns.remove(&peer).is_some() {
                 self.tell(node, Input::Disconnected { peer });
@@ -538,12 +643,29 @@ impl World {
         let start = self.album.range(block.piece()).start + block.begin() as usize;
         let machine = self.node(node);
         machine.storing += data.len() as u64;
-        assert!(machine.storing <= credit, "more under way to the disk than there is credit for");
-        assert!(!machine.have.contains(&block.piece()), "writes over what is verified");
-        machine.disk.get_mut(start..start + data.len()).expect("a block").copy_from_slice(data);
+        assert!(
+            machine.storing <= credit,
+            "more under way to the disk than there is credit for"
+        );
+        assert!(
+            !machine.have.contains(&block.piece()),
+            "writes over what is verified"
+        );
+        machine
+            .disk
+            .get_mut(start..start + data.len())
+            .expect("a block")
+            .copy_from_slice(data);
         let delay = self.some_time(Duration::from_millis(30));
         let life = self.node(node).life;
-        self.post(delay, Event::Stored { node, life, bytes: block.length().into() });
+        self.post(
+            delay,
+            Event::Stored {
+                node,
+                life,
+                bytes: block.length().into(),
+            },
+        );
     }
 
     fn stored(&mut self, node: usize, bytes: u64) {
@@ -554,7 +676,10 @@ impl World {
     fn hashed(&mut self, node: usize, piece: PieceIndex) {
         let range = self.album.range(piece);
         let truth = self.album.bytes.get(range.clone());
-        let good = self.nodes.get(node).is_some_and(|node| node.disk.get(range) == truth);
+        let good = self
+            .nodes
+            .get(node)
+            .is_some_and(|node| node.disk.get(range) == truth);
         self.node(node).spoiled += usize::from(!good);
         self.tell(node, Input::Verified { piece, good });
     }
@@ -602,7 +727,11 @@ impl World {
     /// Does this torrent's disk hold the album, byte for byte?
     pub fn agrees(&self, node: usize) -> bool {
         let disk = self.nodes.get(node).map(|node| node.disk.as_slice());
-        let blocks = self.album.geometry.pieces().flat_map(|piece| self.album.geometry.blocks(piece));
+        let blocks = self
+            .album
+            .geometry
+            .pieces()
+            .flat_map(|piece| self.album.geometry.blocks(piece));
         let mut start = 0;
         let mut same = true;
         for block in blocks {

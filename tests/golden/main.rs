@@ -3,3 +3,4 @@
 #![allow(clippy::expect_used, reason = "a broken rig should stop the test")]
 
 mod announces;
+mod handshakes;

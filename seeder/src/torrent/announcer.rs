@@ -13,15 +13,15 @@ const TRACKERS_MAX: usize = 100;
 /// Peers asked for; what all clients do.
 const NUMWANT: u32 = 50;
 /// Where a tracker names no interval, as BEP 3's trackers mean it.
-const INTERVAL_DEFAULT: Duration = Duration::from_mins(30);
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// No tracker makes us ask more often than this, nor wait longer than that.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
-const INTERVAL_MAX: Duration = Duration::from_hours(6);
+const INTERVAL_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Where a tracker names no least interval, it is asked early at most so often.
-const MIN_INTERVAL_DEFAULT: Duration = Duration::from_mins(5);
+const MIN_INTERVAL_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Trackers that are restarted or answer 503 in a burst are back within a minute, so the first wait is short.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(15);
-const BACK_OFF_MAX: Duration = Duration::from_mins(30);
+const BACK_OFF_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -360,13 +360,13 @@ mod tests {
         }
 
         fn answered(&mut self, secs: u64, tracker: &str) -> &mut Self {
-            let (tracker, interval) = (tracker.to_owned(), Duration::from_mins(30));
+            let (tracker, interval) = (tracker.to_owned(), Duration::from_secs(30 * 60));
             self.at(
                 secs,
                 Input::Answered {
                     tracker,
                     interval,
-                    min_interval: Some(Duration::from_mins(1)),
+                    min_interval: Some(Duration::from_secs(60)),
                 },
             )
         }
@@ -443,7 +443,7 @@ mod tests {
         let mut story = Story::new("a", 5);
         story
             .says("a:started")
-            .failed(0, "a", Some(RetryIn::After(Duration::from_mins(2))));
+            .failed(0, "a", Some(RetryIn::After(Duration::from_secs(2 * 60))));
         assert_eq!(story.announcer.deadline(), Some(Moment::from_secs(120)));
         story
             .at(120, Input::Tick)

@@ -12,8 +12,8 @@ use super::events::PeerKey;
 
 /// A peer that was there a moment ago comes back soon, if at all.
 const WAIT_FIRST: Duration = Duration::from_secs(10);
-const WAIT_MAX: Duration = Duration::from_mins(10);
-const REST: Duration = Duration::from_mins(30);
+const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
+const REST: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {

@@ -10,9 +10,9 @@ use shared::moment::Moment;
 use shared::peer_wire::{Message, Span};
 
 use super::events::{Output, PeerKey, Why};
+use super::machine::Torrent;
 use super::picker::{Arrival, Asker, Picker};
 use super::session::{Delivery, Pieces, Session};
-use super::torrent::Torrent;
 
 /// A peer that refused a block without choking us is not asked at once for the next.
 const REST_AFTER_REJECT: Duration = Duration::from_secs(1);
@@ -106,19 +106,19 @@ impl Torrent {
             asked: &session.asked,
             pickable: session.pickable,
         };
-        let picked = if session.chokes_us {
+        let blocks = if session.chokes_us {
             pick_allowed(now, picker, session, &asker, room)
         } else {
             pick_any(now, picker, &asker, room, rng)
         };
-        if picked.is_empty() {
+        if blocks.is_empty() {
             return;
         }
         if session.asked.is_empty() {
             session.progress = now;
         }
-        session.asked.extend(&picked);
-        for block in picked {
+        session.asked.extend(&blocks);
+        for block in blocks {
             self.credit = self.credit.saturating_sub(block.length().into());
             self.send(now, peer, Message::Request(block.into()));
         }
@@ -386,11 +386,11 @@ fn pick_allowed(
     asker: &Asker<'_>,
     room: usize,
 ) -> Vec<Block> {
-    let mut picked = Vec::new();
+    let mut blocks = Vec::new();
     for piece in session.allowed_fast.iter().filter(|piece| session.has(**piece)) {
-        picked.extend(picker.pick_from(now, *piece, asker, room - picked.len()));
+        blocks.extend(picker.pick_from(now, *piece, asker, room - blocks.len()));
     }
-    picked
+    blocks
 }
 
 /// What is missing, or in the endgame, what others owe us.
@@ -401,9 +401,9 @@ fn pick_any(
     room: usize,
     rng: &mut impl Rng,
 ) -> Vec<Block> {
-    let picked = picker.pick(now, asker, room, rng);
-    if picked.is_empty() && asker.asked.len() < ENDGAME_LOW {
+    let blocks = picker.pick(now, asker, room, rng);
+    if blocks.is_empty() && asker.asked.len() < ENDGAME_LOW {
         return picker.pick_again(asker, room.min(ENDGAME_ROOM), rng);
     }
-    picked
+    blocks
 }

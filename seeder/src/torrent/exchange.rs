@@ -2,13 +2,14 @@
 
 use rand::Rng;
 use shared::extension::MetadataMessage;
+use shared::geometry::PieceIndex;
 use shared::moment::Moment;
 use shared::peer_wire::Message;
 
 use super::events::{Content, Output, PeerKey, Why};
-use super::metadata;
+use super::machine::Torrent;
+use super::metadata::{self, Part};
 use super::picker::Picker;
-use super::torrent::Torrent;
 
 impl Torrent {
     /// The peer has told its abilities: it may be a source of metadata.
@@ -69,7 +70,15 @@ impl Torrent {
         else {
             return Ok(());
         };
-        match fetch.arrived(now, peer, piece, total_size, data)? {
+        match fetch.arrived(
+            now,
+            peer,
+            Part {
+                block: piece,
+                total_size,
+                data,
+            },
+        )? {
             Some(info) => {
                 self.fetch = None;
                 self.push(Output::Metadata { info });
@@ -107,7 +116,7 @@ impl Torrent {
         }
         // The time for a bitfield is over, so what was found on disk is told piece by piece.
         let have = content.geometry.pieces().filter(|piece| content.have.has(*piece));
-        for number in have.map(|piece| piece.number()).collect::<Vec<_>>() {
+        for number in have.map(PieceIndex::number).collect::<Vec<_>>() {
             self.send(now, peer, Message::Have(number));
         }
         self.tell_extensions(now, peer, None);

@@ -30,6 +30,14 @@ pub(super) struct Fetch {
     sources: BTreeMap<PeerKey, Source>,
 }
 
+/// A block of metadata as a peer sent it.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) block: u32,
+    pub(super) total_size: u32,
+    pub(super) data: Bytes,
+}
+
 #[derive(Debug)]
 struct Source {
     /// What it says is the length of the whole; between 1 and the bound.
@@ -93,14 +101,12 @@ impl Fetch {
     }
 
     /// A block has arrived. Gives the whole, if this was the last and the hash is right.
-    pub(super) fn arrived(
-        &mut self,
-        now: Moment,
-        peer: PeerKey,
-        block: u32,
-        total_size: u32,
-        data: Bytes,
-    ) -> Result<Option<Bytes>, Why> {
+    pub(super) fn arrived(&mut self, now: Moment, peer: PeerKey, part: Part) -> Result<Option<Bytes>, Why> {
+        let Part {
+            block,
+            total_size,
+            data,
+        } = part;
         let Some(source) = self.sources.get_mut(&peer) else {
             return Ok(None);
         };
@@ -255,7 +261,15 @@ mod tests {
             } = answer(Some(info), &mut served, block)
                 && asked == peer
             {
-                whole = whole.or(fetch.arrived(NOW, peer, piece, total_size, data)?);
+                whole = whole.or(fetch.arrived(
+                    NOW,
+                    peer,
+                    Part {
+                        block: piece,
+                        total_size,
+                        data,
+                    },
+                )?);
             }
         }
         Ok(whole)
@@ -292,7 +306,15 @@ mod tests {
             else {
                 return Ok(None);
             };
-            fetch.arrived(NOW, PeerKey(peer), block, total_size, data)
+            fetch.arrived(
+                NOW,
+                PeerKey(peer),
+                Part {
+                    block,
+                    total_size,
+                    data,
+                },
+            )
         };
         for block in 0..2 {
             assert_eq!(give(&mut fetch, 1, &lie, block), Ok(None));
@@ -300,6 +322,10 @@ mod tests {
         }
         assert_eq!(give(&mut fetch, 1, &lie, 2), Err(Why::WrongMetadata));
         assert_eq!(give(&mut fetch, 2, &info, 2), Ok(Some(info.clone())));
+    }
+
+    fn part(total_size: u32, length: usize) -> Part {
+        Part { block: 0, total_size, data: vec![0; length].into() }
     }
 
     #[test]
@@ -310,9 +336,9 @@ mod tests {
         assert_eq!(fetch.wanted(NOW + REST), []);
         fetch.offer(NOW, PeerKey(3), 20_000);
         assert_eq!(fetch.wanted(NOW), [(PeerKey(3), 0), (PeerKey(3), 1)]);
-        let wrong = fetch.arrived(NOW, PeerKey(3), 0, 40_000, Bytes::from(vec![0; 16_384]));
+        let wrong = fetch.arrived(NOW, PeerKey(3), part(40_000, 16_384));
         assert_eq!(wrong, Err(Why::MetadataSize(20_000)));
-        let short = fetch.arrived(NOW, PeerKey(3), 0, 20_000, Bytes::from(vec![0; 5]));
+        let short = fetch.arrived(NOW, PeerKey(3), part(20_000, 5));
         assert_eq!(short, Err(Why::MetadataSize(20_000)));
     }
 

@@ -8,6 +8,7 @@ mod dialer;
 mod download;
 mod events;
 mod exchange;
+mod machine;
 mod metadata;
 mod order;
 mod peers;
@@ -15,8 +16,8 @@ mod picker;
 mod rate;
 mod session;
 mod timer;
-mod torrent;
+
 mod upload;
 
 pub use events::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Status, Why};
-pub use torrent::Torrent;
+pub use machine::Torrent;

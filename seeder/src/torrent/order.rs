@@ -2,7 +2,7 @@
 //! a piece that gains or loses a peer changes places with the one at the border, so nothing is ever sorted or searched.
 //!
 //! ```text
-//! order    9 2 7 | 4 0 | 1 5 3 8
+//! pieces   9 2 7 | 4 0 | 1 5 3 8
 //! peers      0      1       2
 //! ```
 
@@ -15,28 +15,28 @@ const ABSENT: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Order {
-    order: Vec<PieceIndex>,
-    /// By piece: where it stands in `order`.
+    pieces: Vec<PieceIndex>,
+    /// By piece: where it stands in `pieces`.
     place: Vec<u32>,
     /// By piece, present or not: how many peers have it, those who have everything not counted.
     availability: Vec<u16>,
-    /// By count: where its pieces begin. The last entry is the length of `order`.
+    /// By count: where its pieces begin. The last entry is the length of `pieces`.
     begin: Vec<usize>,
 }
 
 impl Order {
     /// All pieces that are wanted, nobody having any, in an order of our own: so that two leechers begin differently.
     pub(super) fn new(geometry: &Geometry, wanted: impl Fn(PieceIndex) -> bool, rng: &mut impl Rng) -> Self {
-        let mut order: Vec<PieceIndex> = geometry.pieces().filter(|piece| wanted(*piece)).collect();
-        order.shuffle(rng);
+        let mut pieces: Vec<PieceIndex> = geometry.pieces().filter(|piece| wanted(*piece)).collect();
+        pieces.shuffle(rng);
         let count = geometry.piece_count() as usize;
         let mut place = vec![ABSENT; count];
-        for (at, piece) in (0_u32..).zip(&order) {
+        for (at, piece) in (0_u32..).zip(&pieces) {
             set(&mut place, *piece, at);
         }
-        let begin = vec![0, order.len()];
+        let begin = vec![0, pieces.len()];
         Self {
-            order,
+            pieces,
             place,
             availability: vec![0; count],
             begin,
@@ -44,7 +44,7 @@ impl Order {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        self.pieces.len()
     }
 
     pub(super) fn contains(&self, piece: PieceIndex) -> bool {
@@ -63,7 +63,7 @@ impl Order {
     /// The rarest first. Without `everything`, pieces that only those have who have everything are left out.
     pub(super) fn rarest(&self, everything: bool) -> &[PieceIndex] {
         let from = if everything { 0 } else { self.begin_of(1) };
-        self.order.get(from..).unwrap_or_default()
+        self.pieces.get(from..).unwrap_or_default()
     }
 
     /// One more peer has it.
@@ -72,7 +72,7 @@ impl Order {
         self.count(piece, |count| count.saturating_add(1));
         if let Some(place) = self.place_of(piece) {
             if self.begin.len() < count + 3 {
-                self.begin.push(self.order.len());
+                self.begin.push(self.pieces.len());
             }
             let last = self.begin_of(count + 1) - 1;
             self.swap(place, last);
@@ -103,7 +103,7 @@ impl Order {
             self.shift(count, last);
             place = last;
         }
-        self.order.pop();
+        self.pieces.pop();
         set(&mut self.place, piece, ABSENT);
         true
     }
@@ -115,10 +115,10 @@ impl Order {
         }
         let count = self.availability(piece);
         while self.begin.len() < count + 2 {
-            self.begin.push(self.order.len());
+            self.begin.push(self.pieces.len());
         }
-        let mut place = self.order.len();
-        self.order.push(piece);
+        let mut place = self.pieces.len();
+        self.pieces.push(piece);
         set(&mut self.place, piece, u32::try_from(place).unwrap_or(ABSENT));
         let top = self.begin.len() - 1;
         self.shift(top, place + 1);
@@ -139,7 +139,7 @@ impl Order {
     }
 
     fn begin_of(&self, count: usize) -> usize {
-        self.begin.get(count).copied().unwrap_or(self.order.len())
+        self.begin.get(count).copied().unwrap_or(self.pieces.len())
     }
 
     fn shift(&mut self, count: usize, to: usize) {
@@ -155,9 +155,9 @@ impl Order {
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        self.order.swap(a, b);
+        self.pieces.swap(a, b);
         for at in [a, b] {
-            if let (Some(piece), Ok(number)) = (self.order.get(at), u32::try_from(at)) {
+            if let (Some(piece), Ok(number)) = (self.pieces.get(at), u32::try_from(at)) {
                 set(&mut self.place, *piece, number);
             }
         }
@@ -167,9 +167,9 @@ impl Order {
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.begin.first(), Some(&0));
-        assert_eq!(self.begin.last(), Some(&self.order.len()));
+        assert_eq!(self.begin.last(), Some(&self.pieces.len()));
         assert!(self.begin.is_sorted(), "{:?}", self.begin);
-        for (at, piece) in self.order.iter().enumerate() {
+        for (at, piece) in self.pieces.iter().enumerate() {
             assert_eq!(self.place_of(*piece), Some(at));
             let count = self.availability(*piece);
             assert!(
@@ -179,7 +179,7 @@ impl Order {
         }
         assert_eq!(
             self.place.iter().filter(|place| **place != ABSENT).count(),
-            self.order.len()
+            self.pieces.len()
         );
     }
 }

@@ -10,8 +10,8 @@ use shared::moment::Moment;
 use shared::peer_wire::Message;
 
 use super::events::{Direction, Output, PeerKey, Why};
+use super::machine::Torrent;
 use super::session::{Pieces, Session};
-use super::torrent::Torrent;
 
 /// Two connections that were made within this time crossed each other; a later one is a second one.
 const CROSSING: Duration = Duration::from_secs(10);

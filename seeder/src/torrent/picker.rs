@@ -327,11 +327,11 @@ impl Picker {
 
     /// A begun piece that nobody owes us blocks of. Without it, a swarm of suspects alone would never finish.
     fn left_lying(&self, asker: &Asker<'_>) -> Option<PieceIndex> {
-        let asked = |state: &State| matches!(state, State::Asked(_));
+        let owed = |state: &State| matches!(state, State::Asked(_));
         let mut open = self.open.iter().copied();
         open.find(|piece| {
             let begun = self.begun.get(piece).filter(|begun| begun.owner.is_none());
-            asker.has.has(*piece) && begun.is_some_and(|begun| !begun.blocks.iter().any(asked))
+            asker.has.has(*piece) && begun.is_some_and(|begun| !begun.blocks.iter().any(owed))
         })
     }
 

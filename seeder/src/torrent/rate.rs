@@ -8,7 +8,7 @@ const WINDOW_SECS: u64 = 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rate {
     /// Bytes of the seconds up to `newest`, each at its number modulo the window.
-    seconds: [u64; WINDOW_SECS as usize],
+    seconds: [u64; 8],
     newest: u64,
     /// The second of the first byte.
     first: Option<u64>,

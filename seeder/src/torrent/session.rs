@@ -78,6 +78,10 @@ pub(super) enum Heard {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "BEP 3 is four of them, and each changes by itself"
+)]
 pub(super) struct Session {
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,

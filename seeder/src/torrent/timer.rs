@@ -8,19 +8,19 @@ use shared::moment::Moment;
 use shared::peer_wire::Message;
 
 use super::events::{Output, PeerKey, Why};
-use super::torrent::Torrent;
+use super::machine::Torrent;
 
 /// While peers are connected, one look a second is fine enough for limits of many.
 const TICK: Duration = Duration::from_secs(1);
 /// BEP 3 drops connections that say nothing for two minutes, so we say something before.
 const KEEP_ALIVE: Duration = Duration::from_secs(110);
 /// A peer that owes us blocks and sends none for so long is snubbed.
-const SNUB: Duration = Duration::from_mins(1);
+const SNUB: Duration = Duration::from_secs(60);
 /// So long a suspect may keep the last pieces for itself.
 const OWNER_PATIENCE: Duration = Duration::from_secs(20);
 /// Without a useful peer for so long we ask for others, and not more often.
 const HUNGRY: Duration = Duration::from_secs(30);
-const HURRY: Duration = Duration::from_mins(1);
+const HURRY: Duration = Duration::from_secs(60);
 
 impl Torrent {
     /// When to call `handle` with [`super::Input::Tick`] if nothing happens before. An idle torrent has no deadline.

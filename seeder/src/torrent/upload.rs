@@ -10,7 +10,7 @@ use shared::peer_wire::{Message, Span};
 
 use super::choker::{Candidate, Mode};
 use super::events::{Output, PeerKey, Why};
-use super::torrent::Torrent;
+use super::machine::Torrent;
 
 impl Torrent {
     /// A peer asks for a block.
