@@ -344,6 +344,8 @@ fn endpoint_v6(raw: &[u8], port: u16) -> Option<SocketAddrV6> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HASH: &str = "info_hash=aaaaaaaaaaaaaaaaaaaa";
@@ -487,5 +489,41 @@ mod tests {
         request.ipv6 = Some("[::1]:5".parse().unwrap());
         request.tracker_id = Some(b"a&b".to_vec());
         assert_eq!(AnnounceRequest::parse(request.to_query().as_bytes()), Ok(request));
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        use Event::{Completed, None, Paused, Started, Stopped};
+        prop::sample::select(vec![None, Started, Completed, Stopped, Paused])
+    }
+
+    prop_compose! {
+        fn any_request()(
+            (info_hash, peer_id, port) in (any::<[u8; 20]>(), any::<[u8; 20]>(), 1..=u16::MAX),
+            (uploaded, downloaded, left) in (0..=NUMBER_MAX, 0..=NUMBER_MAX, 0..=NUMBER_MAX),
+            (event, numwant, key) in (any_event(), any::<Option<u32>>(), any::<Option<u32>>()),
+            (compact, no_peer_id) in any::<(bool, bool)>(),
+            (ip, ipv4, ipv6) in any::<(Option<IpAddr>, Option<SocketAddrV4>, Option<(Ipv6Addr, u16)>)>(),
+            tracker_id in prop::option::of(prop::collection::vec(any::<u8>(), 0..TRACKER_ID_MAX)),
+        ) -> AnnounceRequest {
+            AnnounceRequest {
+                uploaded, downloaded, left, event, numwant, compact, no_peer_id, ip, ipv4, tracker_id,
+                key: key.map(Key::from_number),
+                ipv6: ipv6.map(|(ip, port)| SocketAddrV6::new(ip, port, 0, 0)),
+                ..AnnounceRequest::new(InfoHash(info_hash), PeerId(peer_id), port)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_announce_survives_its_query(request in any_request()) {
+            prop_assert_eq!(AnnounceRequest::parse(request.to_query().as_bytes()), Ok(request));
+        }
+
+        #[test]
+        fn no_query_does_harm(query in "(info_hash|peer_id|port|left|event|key|ip|ipv6|&|=|%|%0|[0-9a-f]|-|\\PC)*") {
+            let refusal = AnnounceRequest::parse(query.as_bytes()).map_err(|error| error.to_string());
+            prop_assert!(refusal.is_err_and(|reason| reason.len() <= 64));
+        }
     }
 }

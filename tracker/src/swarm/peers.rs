@@ -78,8 +78,26 @@ impl<R: Record> Peers<R> {
             None if !room => Placed::Full,
             None => {
                 self.join(peer, kind, hasher);
+                debug_assert!(self.is_sound(), "after a peer joined");
                 Placed::Joined
             }
+        }
+    }
+
+    /// Nobody is there twice and everybody has a place. Tables count themselves, and the tests look into them.
+    fn is_sound(&self) -> bool {
+        let sound = |records: &[R], counts: Counts<u8>| {
+            let peers = records.get(..counts.total() as usize);
+            peers.is_some_and(|peers| {
+                let twice =
+                    |(at, peer): (usize, &R)| peers.iter().skip(at + 1).any(|other| other.same_peer(peer));
+                !peers.iter().enumerate().any(twice)
+            })
+        };
+        match self {
+            Self::Few { records, counts } => sound(records, *counts),
+            Self::Some { records, counts } => sound(records, *counts),
+            Self::Many(many) => many.counts().total() >= MANY_MIN,
         }
     }
 
@@ -100,6 +118,7 @@ impl<R: Record> Peers<R> {
             Self::Many(many) => many.remove(peer, hasher),
         };
         self.give_back_room();
+        debug_assert!(self.is_sound(), "after a peer left");
         was
     }
 
@@ -111,6 +130,7 @@ impl<R: Record> Peers<R> {
             Self::Many(many) => many.retain(|peer| !silence.broken_by(peer.heard())),
         }
         self.give_back_room();
+        debug_assert!(self.is_sound(), "after the silent were forgotten");
     }
 
     /// Hands peers to `take` from random places on, until it has accepted `count`. Returns how many it accepted.

@@ -317,8 +317,8 @@ impl Swarms {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
     use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
     use shared::announce::{AnnounceReply, Answer, Failure};
     use shared::id::PeerId;
 
@@ -685,5 +685,48 @@ mod tests {
             "C".repeat(20)
         );
         assert_eq!(String::from_utf8(out).unwrap(), format!("d5:filesd{b}{c}ee"));
+    }
+
+    #[test]
+    fn many_hands_at_once_leave_the_sums_exact() {
+        let swarms = Swarms::new(SwarmLimits::default(), [1, 2, 3, 4]);
+        let policy = Policy::default();
+        let work = |hand: u8| {
+            let mut dice = SmallRng::seed_from_u64(hand.into());
+            for round in 0..2_000_u16 {
+                let mut request =
+                    AnnounceRequest::new(InfoHash([dice.random_range(0..20); 20]), PeerId([hand; 20]), 6881);
+                request.left = dice.random_range(0..2);
+                request.event = if dice.random_bool(0.3) {
+                    Event::Stopped
+                } else {
+                    Event::None
+                };
+                let sender = IpAddr::from([198, 51, hand, dice.random_range(0..40)]);
+                let now = Moment::from_secs(u64::from(round) / 10);
+                let visit = Visit {
+                    now,
+                    request: &request,
+                    sender,
+                    reached: None,
+                    policy: &policy,
+                };
+                swarms.announce(&visit, &mut dice, &mut Vec::new());
+                swarms.sweep_shard(usize::from(round) % SHARD_COUNT, now, Duration::from_secs(30));
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|hand| drop(scope.spawn(move || work(hand)))));
+        let members = |kind| {
+            (0..20)
+                .map(|byte| swarms.members(&InfoHash([byte; 20]), kind).len() as u64)
+                .sum::<u64>()
+        };
+        let totals = swarms.totals();
+        assert_eq!(
+            (totals.seeders, totals.downloaders),
+            (members(Kind::Seeder), members(Kind::Downloader))
+        );
+        assert_eq!(totals.peers(), totals.seeders + totals.downloaders);
+        assert_eq!(totals.swarms, swarms.map.len() as u64);
     }
 }
