@@ -77,11 +77,9 @@ impl Gauge {
         }
     }
 
-    /// Tells of trouble above the bar.
+    /// Tells of trouble above the bar, also those who read events: standard error is where people look for it.
     pub fn warn_of(&self, event: &Event) {
-        if self.talks {
-            self.bar.suspend(|| session::warn_of(event));
-        }
+        self.bar.suspend(|| session::warn_of(event));
     }
 
     /// Takes the bar away and says how long it stood.

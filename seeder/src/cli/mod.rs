@@ -23,7 +23,7 @@ pub mod verify;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -41,13 +41,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as `seeder::net=debug`
+    /// What to log on standard error beside the command's own messages: error, warn, info, debug, trace, or a filter such as `seeder::net=debug`
     #[arg(
         long,
         global = true,
         value_name = "FILTER",
         env = "SEEDER__LOG",
-        default_value = "warn"
+        default_value = "error"
     )]
     log: String,
 }
@@ -162,6 +162,7 @@ fn start_log(filter: &str) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .without_time()
         .init();
     Ok(())

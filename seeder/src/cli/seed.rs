@@ -104,14 +104,16 @@ fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Fail
 
 fn report(args: &Args, event: &Event, named: &Named) -> Result<(), Failure> {
     if args.json {
-        return events::line(event, &named.info_hash).map_or(Ok(()), print);
+        events::line(event, &named.info_hash).map_or(Ok(()), print)?;
     }
     match event {
         Event::Checked { have, of, .. } if have < of => tell(format_args!(
             "warning: {}: only {have} of {of} pieces are there; `seeder verify` names the files at fault",
             named.name
         )),
-        Event::Checked { of, .. } => tell(format_args!("{}: all {of} pieces are there", named.name)),
+        Event::Checked { of, .. } if !args.json => {
+            tell(format_args!("{}: all {of} pieces are there", named.name))
+        }
         event => session::warn_of(event),
     }
     Ok(())

@@ -76,7 +76,7 @@ pub async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
         match events.recv().await {
             Ok(event) => return event,
             Err(RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "events came faster than they were read")
+                tracing::debug!(missed, "events came faster than they were read");
             }
             // The engine is gone; whoever waits here is about to be told so by its own doing.
             Err(RecvError::Closed) => std::future::pending().await,

@@ -20,7 +20,7 @@ use crate::engine::TorrentKey;
 use crate::metrics::Counters;
 
 /// How long all goodbyes together may take. A program stops within 5 s, also with dead trackers.
-pub const STOP_BUDGET: Duration = Duration::from_secs(4);
+pub const STOP_BUDGET: Duration = Duration::from_secs(3);
 
 /// What announces say of this process, whatever the torrent.
 #[derive(Clone, Debug)]
