@@ -14,6 +14,7 @@ use shared::magnet::Magnet;
 use super::flags::PortFlags;
 use super::gauge::Gauge;
 use super::inspect::read_torrent;
+use super::session::Stop;
 use super::{Failure, events, print, session, state};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Source};
 use crate::torrent::Status;
@@ -66,9 +67,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         })?;
     let data = state::folder(args.ports.data.as_deref())?;
     let _lock = state::lock(&data, &lock_name(wanted.info_hash, &wanted.torrent.root))?;
-    session::block_on(async {
+    session::block_on(|stop| async {
         let engine = session::start_engine(&args.ports, &data).await?;
-        let got = get(&args, &engine, wanted).await;
+        let got = get(&args, &engine, wanted, stop).await;
         engine.stop().await;
         got
     })
@@ -127,7 +128,7 @@ fn lock_name(info_hash: InfoHash, root: &Path) -> String {
     format!("get-{info_hash}-{place}")
 }
 
-async fn get(args: &Args, engine: &Engine, wanted: Wanted) -> Result<(), Failure> {
+async fn get(args: &Args, engine: &Engine, wanted: Wanted, mut stop: Stop) -> Result<(), Failure> {
     let Wanted {
         torrent,
         info_hash,
@@ -151,10 +152,9 @@ async fn get(args: &Args, engine: &Engine, wanted: Wanted) -> Result<(), Failure
     let mut happening = engine.subscribe();
     fetch.print(json!({ "event": "listening", "listen": engine.listen_addresses() }));
     let key = engine.add(torrent).await.map_err(Failure::failed)?;
-    let mut stop = std::pin::pin!(session::asked_to_stop());
     loop {
         let event = tokio::select! {
-            () = &mut stop => return fetch.stopped(),
+            () = stop.asked() => return fetch.stopped(),
             event = session::next(&mut happening) => event,
         };
         if matches!(event, Event::Finished { .. }) {

@@ -9,6 +9,7 @@ use shared::metainfo::Metainfo;
 
 use super::flags::PortFlags;
 use super::inspect::read_torrent;
+use super::session::Stop;
 use super::{Failure, events, print, session, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
 
@@ -45,9 +46,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .map(|file| read_torrent(file))
         .collect::<Result<Vec<_>, _>>()?;
     let data = state::folder(args.ports.data.as_deref())?;
-    session::block_on(async {
+    session::block_on(|stop| async {
         let engine = session::start_engine(&args.ports, &data).await?;
-        let seeded = seed(&args, &engine, torrents).await;
+        let seeded = seed(&args, &engine, torrents, stop).await;
         engine.stop().await;
         seeded
     })
@@ -59,7 +60,7 @@ struct Named {
     info_hash: String,
 }
 
-async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>) -> Result<(), Failure> {
+async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, mut stop: Stop) -> Result<(), Failure> {
     let mut happening = engine.subscribe();
     let mut names: BTreeMap<TorrentKey, Named> = BTreeMap::new();
     for metainfo in torrents {
@@ -77,10 +78,9 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>) -> Result<(
         names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
     }
     announce_start(args, engine, names.len())?;
-    let mut stop = std::pin::pin!(session::asked_to_stop());
     loop {
         let event = tokio::select! {
-            () = &mut stop => return Ok(()),
+            () = stop.asked() => return Ok(()),
             event = session::next(&mut happening) => event,
         };
         if let Some(named) = names.get(&events::key_of(&event)) {
@@ -112,7 +112,7 @@ fn report(args: &Args, event: &Event, named: &Named) -> Result<(), Failure> {
             named.name
         )),
         Event::Checked { of, .. } if !args.json => {
-            tell(format_args!("{}: all {of} pieces are there", named.name))
+            tell(format_args!("{}: all {of} pieces are there", named.name));
         }
         event => session::warn_of(event),
     }

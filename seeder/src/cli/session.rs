@@ -7,38 +7,52 @@ use std::path::Path;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use shared::id::PeerId;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
 use crate::engine::{Engine, EngineConfig, Event, Limits};
 
-/// Runs a command to its end.
-pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+/// Runs a command to its end. From its first step on, a request to stop finds somebody who hears it.
+pub fn block_on<Running>(command: impl FnOnce(Stop) -> Running) -> Result<(), Failure>
+where
+    Running: Future<Output = Result<(), Failure>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(command);
+    let ended = runtime.block_on(async { command(Stop::listen()?).await });
     // Whatever still reads a disk is not waited for: nothing that was promised depends on it.
     runtime.shutdown_background();
     ended
 }
 
-/// Returns when the program is asked to stop: Ctrl-C, SIGTERM, or a terminal that was closed.
-pub async fn asked_to_stop() {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        // Without handlers the signals end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => (),
-        _ = terminate.recv() => (),
-        _ = hangup.recv() => (),
+/// The ways to ask a program to stop: Ctrl-C, SIGTERM, a terminal that was closed.
+#[derive(Debug)]
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let hear =
+            |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot hear signals: {error}")));
+        Ok(Self {
+            interrupt: hear(SignalKind::interrupt())?,
+            terminate: hear(SignalKind::terminate())?,
+            hangup: hear(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when somebody asks.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+            _ = self.hangup.recv() => (),
+        }
     }
 }
 

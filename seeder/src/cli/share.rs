@@ -20,8 +20,9 @@ use super::flags::PortFlags;
 use super::made::{self, Made};
 use super::reach::{self, Scope};
 use super::session;
+use super::session::Stop;
 use super::{Failure, create, print, qr, state, tell};
-use crate::engine::{AddTorrent, Engine, Event, Mode, Source};
+use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
 
 /// The tracker's port for everyone (DESIGN §2), unless it is taken.
 const TRACKER_PORT: u16 = 6969;
@@ -102,7 +103,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .map(|path| made::make(path, args.reach == Reach::Members, &data));
     let made = made.collect::<Result<Vec<_>, _>>()?;
     refuse_alike(&made)?;
-    session::block_on(share(args, tiers, made, data, output))
+    let share = Share {
+        args,
+        tiers,
+        made,
+        data,
+        output,
+    };
+    session::block_on(|stop| share.run(stop))
 }
 
 /// The folder for .torrent files; neither it nor the state may lie in what is shared, or the torrent would hold itself.
@@ -151,79 +159,75 @@ fn refuse_alike(made: &[Made]) -> Result<(), Failure> {
     }
 }
 
-async fn share(
+/// What is shared and how, before anything listens.
+struct Share {
     args: Args,
+    /// The trackers that were named, in tiers (BEP 12).
     tiers: Vec<Vec<String>>,
     made: Vec<Made>,
     data: PathBuf,
     output: PathBuf,
-) -> Result<(), Failure> {
-    let engine = session::start_engine(&args.ports, &data).await?;
-    let tracker = if tiers.is_empty() {
-        Some(Embedded::start(&args, &made).await?)
-    } else {
-        None
-    };
-    let places = Places::new(
-        args.host.as_deref(),
-        tiers,
-        tracker.as_ref(),
-        engine.listen_addresses(),
-    )
-    .await?;
-    let seeded = seed(&args, &engine, &made, &places, &output).await;
-    engine.stop().await;
-    if let Some(tracker) = tracker {
-        tracker.server.stop().await;
-    }
-    seeded
 }
 
-/// Gives the torrents to the engine, prints each once others can come, and goes on until it is asked to stop.
-async fn seed(
-    args: &Args,
-    engine: &Engine,
-    made: &[Made],
-    places: &Places,
-    output: &Path,
-) -> Result<(), Failure> {
-    let mut events = engine.subscribe();
-    let mut silent = BTreeMap::new();
-    let mut taken = BTreeSet::new();
-    for made in made {
-        let shared = write(&made.metainfo, places, args.reach, &taken, output)?;
-        taken.insert(shared.torrent.clone());
-        let torrent = AddTorrent {
-            source: Source::Metainfo(Arc::new(made.metainfo.clone())),
-            root: made.root.clone(),
-            mode: Mode::Seed,
-            trackers: places.own_tiers.clone(),
-            peers: Vec::new(),
+impl Share {
+    async fn run(self, stop: Stop) -> Result<(), Failure> {
+        let engine = session::start_engine(&self.args.ports, &self.data).await?;
+        let tracker = if self.tiers.is_empty() {
+            Some(Embedded::start(&self.args, &self.made).await?)
+        } else {
+            None
         };
-        let key = engine.add(torrent).await.map_err(Failure::failed)?;
-        silent.insert(key, shared);
+        let host = self.args.host.as_deref();
+        let places = Places::new(host, &self.tiers, tracker.as_ref(), engine.listen_addresses()).await?;
+        let seeded = self.seed(&engine, &places, stop).await;
+        engine.stop().await;
+        if let Some(tracker) = tracker {
+            tracker.server.stop().await;
+        }
+        seeded
     }
-    if !args.json {
-        warn_of_reach(places);
-    }
-    let mut stop = std::pin::pin!(session::asked_to_stop());
-    loop {
-        let event = tokio::select! {
-            () = &mut stop => return Ok(()),
-            event = session::next(&mut events) => event,
-        };
-        match event {
-            Event::TrackerAnswered {
+
+    /// Gives the torrents to the engine, prints each once others can come, and goes on until it is asked to stop.
+    async fn seed(&self, engine: &Engine, places: &Places, mut stop: Stop) -> Result<(), Failure> {
+        let mut events = engine.subscribe();
+        let mut silent = self.add(engine, places).await?;
+        if !self.args.json {
+            warn_of_reach(places);
+        }
+        loop {
+            let event = tokio::select! {
+                () = stop.asked() => return Ok(()),
+                event = session::next(&mut events) => event,
+            };
+            if let Event::TrackerAnswered {
                 key,
                 event: Announced::Started,
                 ..
-            } => {
-                if let Some(shared) = silent.remove(&key) {
-                    introduce(&shared, args, silent.is_empty())?;
-                }
+            } = event
+                && let Some(shared) = silent.remove(&key)
+            {
+                introduce(&shared, self.args.json, silent.is_empty())?;
             }
-            event => session::warn_of(&event),
+            session::warn_of(&event);
         }
+    }
+
+    async fn add(&self, engine: &Engine, places: &Places) -> Result<BTreeMap<TorrentKey, Shared>, Failure> {
+        let mut added = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        for made in &self.made {
+            let shared = write(&made.metainfo, places, self.args.reach, &taken, &self.output)?;
+            taken.insert(shared.torrent.clone());
+            let torrent = AddTorrent {
+                source: Source::Metainfo(Arc::new(made.metainfo.clone())),
+                root: made.root.clone(),
+                mode: Mode::Seed,
+                trackers: places.own_tiers.clone(),
+                peers: Vec::new(),
+            };
+            added.insert(engine.add(torrent).await.map_err(Failure::failed)?, shared);
+        }
+        Ok(added)
     }
 }
 
@@ -313,12 +317,12 @@ struct Places {
 impl Places {
     async fn new(
         host: Option<&str>,
-        named: Vec<Vec<String>>,
+        named: &[Vec<String>],
         tracker: Option<&Embedded>,
         listen: &[SocketAddr],
     ) -> Result<Self, Failure> {
         let (tiers, own_tiers) = match tracker {
-            None => (named.clone(), named),
+            None => (named.to_vec(), named.to_vec()),
             Some(tracker) => (
                 vec![vec![announce_url(host, &tracker.reachable)]],
                 own_tiers(&tracker.reachable),
@@ -428,8 +432,8 @@ fn write(
 }
 
 /// Says what a friend needs.
-fn introduce(shared: &Shared, args: &Args, last: bool) -> Result<(), Failure> {
-    if args.json {
+fn introduce(shared: &Shared, json: bool, last: bool) -> Result<(), Failure> {
+    if json {
         return print(serde_json::to_string(shared).map_err(Failure::failed)?);
     }
     print(format_args!("{}", shared.name))?;
