@@ -267,24 +267,21 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_meanwhile_is_named() {
-        let content = vec![7; 20_000];
-        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
-        let changes: [fn(&Path, SystemTime); 3] = [
-            |path, _| fs::write(path, [7; 10]).unwrap(),
-            |path, _| fs::write(path, [7; 30_000]).unwrap(),
-            |path, later| {
-                File::options()
-                    .write(true)
-                    .open(path)
-                    .unwrap()
-                    .set_modified(later)
-                    .unwrap()
-            },
-        ];
+        let rewrite = |path: &Path, length| fs::write(path, vec![7; length]).unwrap();
+        let touch = |path: &Path| {
+            let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(later)
+                .unwrap();
+        };
+        let changes: [&dyn Fn(&Path); 3] = [&|path| rewrite(path, 10), &|path| rewrite(path, 30_000), &touch];
         for change in changes {
-            let root = folder(&[("a", content.clone()), ("b", content.clone())]);
+            let root = folder(&[("a", vec![7; 20_000]), ("b", vec![7; 20_000])]);
             let plan = plan(&root, Format::V1);
-            change(&root.path().join("Album/b"), later);
+            change(&root.path().join("Album/b"));
             let error = plan.create(TWO, &Progress::default()).unwrap_err();
             assert!(
                 matches!(&error, CreateError::Hash(HashError::Changed(path)) if path.ends_with("b")),
