@@ -4,5 +4,5 @@ pub mod measure;
 
 pub mod fake_peer;
 pub mod rig;
-pub mod world;
 pub mod vectors;
+pub mod world;
