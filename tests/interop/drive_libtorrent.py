@@ -65,8 +65,11 @@ def peer(arguments):
             if kind == "listen_succeeded_alert":
                 say("listening", alert.message())
             elif kind in ("torrent_finished_alert", "state_changed_alert"):
+                # Pieces are hashed on their way to the disk: they may not be there yet.
                 if torrent.status().is_seeding:
-                    say("seeding")
+                    torrent.flush_cache()
+            elif kind == "cache_flushed_alert":
+                say("seeding")
             elif kind in ("torrent_error_alert", "listen_failed_alert", "file_error_alert", "metadata_failed_alert"):
                 say("failed", alert.message())
             print(kind, alert.message(), file=sys.stderr, flush=True)

@@ -89,8 +89,10 @@ impl Naive {
         of_kind.map(|(peer, _)| *peer).collect()
     }
 
-    fn useful_to(&self, peer: SocketAddr, kind: Kind) -> BTreeSet<SocketAddr> {
-        let kinds = if kind == Kind::Downloader {
+    fn useful_to(&self, peer: SocketAddr, request: &AnnounceRequest) -> BTreeSet<SocketAddr> {
+        let kind = kind_of(request);
+        let begins = kind == Kind::Seeder && request.event == Event::Started;
+        let kinds = if kind == Kind::Downloader || begins {
             &Kind::ALL[..]
         } else {
             &[Kind::Downloader][..]
@@ -214,7 +216,7 @@ fn check_reply(reply: &AnnounceReply, swarm: Option<&Naive>, asker: SocketAddr, 
     assert_eq!(reply.complete, Some(seeders));
     assert_eq!(reply.incomplete, Some(length(&swarm.peers) - seeders));
     assert_eq!(reply.downloaded, Some(swarm.completed));
-    let useful = swarm.useful_to(asker, kind_of(request));
+    let useful = swarm.useful_to(asker, request);
     let farewell = request.event == Event::Stopped;
     let numwant = request.numwant.filter(|_| !farewell).unwrap_or_default();
     let given: BTreeSet<_> = reply.peers.iter().copied().collect();

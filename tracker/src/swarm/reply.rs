@@ -17,6 +17,7 @@ pub(super) struct Seats<'a> {
     pub(super) asker: &'a Asker,
     pub(super) policy: &'a Policy,
     pub(super) kind: Kind,
+    pub(super) wants: Wants,
     /// Peers at most.
     pub(super) count: u32,
     pub(super) compact: bool,
@@ -55,7 +56,7 @@ impl Seats<'_> {
         let (count_v4, count_v6) = self.shares(swarm);
         out.extend_from_slice(b"5:peers");
         let start = out.len();
-        let mut given = swarm.v4().choose(self.wants(), count_v4, rng, &mut |wire| {
+        let mut given = swarm.v4().choose(self.wants, count_v4, rng, &mut |wire| {
             self.asker
                 .given_v4(wire)
                 .map(|wire| out.extend_from_slice(&wire))
@@ -66,7 +67,7 @@ impl Seats<'_> {
             out.extend_from_slice(b"6:peers6");
             let start = out.len();
             if let Some(v6) = swarm.v6() {
-                given += v6.choose(self.wants(), count_v6, rng, &mut |wire| {
+                given += v6.choose(self.wants, count_v6, rng, &mut |wire| {
                     self.asker
                         .given_v6(wire)
                         .map(|wire| out.extend_from_slice(&wire))
@@ -82,13 +83,13 @@ impl Seats<'_> {
     fn write_dictionaries(&self, swarm: &Swarm, rng: &mut impl Rng, out: &mut Vec<u8>) -> u32 {
         let (count_v4, count_v6) = self.shares(swarm);
         out.extend_from_slice(b"5:peersl");
-        let mut given = swarm.v4().choose(self.wants(), count_v4, rng, &mut |wire| {
+        let mut given = swarm.v4().choose(self.wants, count_v4, rng, &mut |wire| {
             let peer = self.asker.given_v4(wire).map(shared::compact::decode_v4);
             peer.map(|peer| dictionary(&peer.ip().to_string(), peer.port(), out))
                 .is_some()
         });
         if let Some(v6) = swarm.v6() {
-            given += v6.choose(self.wants(), count_v6, rng, &mut |wire| {
+            given += v6.choose(self.wants, count_v6, rng, &mut |wire| {
                 let peer = self.asker.given_v6(wire).map(shared::compact::decode_v6);
                 peer.map(|peer| dictionary(&peer.ip().to_string(), peer.port(), out))
                     .is_some()
@@ -98,19 +99,10 @@ impl Seats<'_> {
         given
     }
 
-    /// A downloader has a use for everybody; who wants nothing now is of use to downloaders alone.
-    fn wants(&self) -> Wants {
-        if self.kind == Kind::Downloader {
-            Wants::Everyone
-        } else {
-            Wants::Downloaders
-        }
-    }
-
     /// How many peers of each family. The asker's own comes first, but at least a quarter is the other's, if it has so many:
     /// who came by IPv4 may well have both, and who came by IPv6 nearly always has.
     fn shares(&self, swarm: &Swarm) -> (u32, u32) {
-        let useful = |counts: Counts| match self.wants() {
+        let useful = |counts: Counts| match self.wants {
             Wants::Everyone => counts.total(),
             Wants::Downloaders => counts.downloaders,
         };

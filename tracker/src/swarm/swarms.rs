@@ -13,7 +13,7 @@ use shared::moment::Moment;
 
 use super::group::Kind;
 use super::home::Asker;
-use super::peers::Placed;
+use super::peers::{Placed, Wants};
 use super::policy::{Policy, SwarmLimits};
 use super::reply::{Seats, write_failure, write_file};
 use super::swarm::{Presence, Swarm};
@@ -113,6 +113,7 @@ impl Swarms {
             asker: &asker,
             policy: visit.policy,
             kind: kind_of(visit.request),
+            wants: wants_of(visit.request),
             count: visit
                 .request
                 .numwant
@@ -312,6 +313,15 @@ impl Swarms {
         let v6 = swarm.v6().map(|v6| v6.wires(kind)).unwrap_or_default();
         v4.chain(v6.into_iter().map(|wire| decode_v6(wire).into()))
             .collect()
+    }
+}
+
+/// A downloader has a use for everybody; who wants nothing now is of use to downloaders alone. Who has just come from a
+/// magnet link wants everything, and aria2 says `left=0` until it knows how much that is.
+fn wants_of(request: &AnnounceRequest) -> Wants {
+    match (kind_of(request), request.event) {
+        (Kind::Downloader, _) | (Kind::Seeder, Event::Started) => Wants::Everyone,
+        _ => Wants::Downloaders,
     }
 }
 
@@ -530,6 +540,15 @@ mod tests {
             scene.reply("198.51.100.1:1").peers,
             ["198.51.100.4:1".parse().unwrap()]
         );
+    }
+
+    #[test]
+    fn who_begins_without_knowing_how_much_is_left_is_given_seeders() {
+        let mut scene = scene();
+        scene.reply("198.51.100.1:1 started");
+        let reply = scene.reply("198.51.100.2:1 left=0 started");
+        assert_eq!(reply.peers, ["198.51.100.1:1".parse().unwrap()]);
+        assert_eq!(scene.reply("198.51.100.2:1 left=0").peers, []);
     }
 
     #[test]
