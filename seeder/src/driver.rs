@@ -21,13 +21,12 @@ use crate::disk::{DiskNews, Opened, Writer};
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
 use crate::net::dialer;
 use crate::net::handshake::HandshakeError;
-use crate::net::listener::Visitor;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
 use crate::net::uploader::{Outgoing, Trouble};
 use crate::torrent::{Content, Direction, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
-const REST_AFTER: Duration = Duration::from_mins(1);
+const REST_AFTER: Duration = Duration::from_secs(60);
 
 /// How often somebody who watches a download hears of it.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +48,15 @@ pub(crate) const CREDIT_UNIT: usize = 16 * 1024;
 
 /// A download begins with at least so much credit.
 const CREDIT_MIN: usize = 1 << 20;
+
+/// A connection whose handshakes are done. It counts against the bound of connections as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: SocketAddr,
+    pub(crate) handshake: Handshake,
+    pub(crate) place: OwnedSemaphorePermit,
+}
 
 /// What the engine tells a driver.
 #[derive(Debug)]
@@ -218,7 +226,7 @@ impl Driver {
 
     fn wake_at(&mut self) -> Instant {
         let clock = self.shared.clock;
-        let far = clock.after(Duration::from_hours(1));
+        let far = clock.after(Duration::from_secs(3600));
         let deadline = self
             .torrent
             .deadline()

@@ -89,7 +89,7 @@ impl Record {
         let piece = || geometry.piece(rest.parse().ok()?);
         match word {
             "have" => {
-                self.have = Bitfield::from_bytes(geometry, &HEXLOWER.decode(rest.as_bytes()).ok()?).ok()?
+                self.have = Bitfield::from_bytes(geometry, &HEXLOWER.decode(rest.as_bytes()).ok()?).ok()?;
             }
             "file" => {
                 let mut fields = rest.split(' ');

@@ -2,7 +2,7 @@
 //! a file that was edited, cut short or swapped is noticed by its size and time, and its pieces are hashed again before
 //! they are served. Every method may wait for a disk, except those that say otherwise.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::MetadataExt;
@@ -87,6 +87,8 @@ pub struct Storage {
 struct Known {
     /// Pieces whose hash agreed with what the files hold now.
     trusted: Bitfield,
+    /// Pieces whose hash did not agree. They are not hashed again for everyone who asks.
+    wrong: BTreeSet<PieceIndex>,
     /// The files as they were when that was found. `None` is missing.
     stamps: Vec<Option<Stamp>>,
 }
@@ -102,6 +104,7 @@ impl Storage {
         let layout = Layout::new(places.collect());
         let known = Known {
             trusted: Bitfield::none(info.geometry()),
+            wrong: BTreeSet::new(),
             stamps: vec![None; layout.places().len()],
         };
         Self {
@@ -327,6 +330,9 @@ impl Storage {
     /// Hashes a piece as it stands on disk; from then on it is trusted, or not.
     pub fn check(&self, piece: PieceIndex) -> Result<bool, StorageError> {
         let (start, length) = self.extent(piece);
+        if self.known().wrong.contains(&piece) && self.are_unchanged(start, length)? {
+            return Ok(false);
+        }
         let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let read = self.read(start, &mut content).or_else(|error| match error {
             // The change is known now, so the second look is at the file as it is.
@@ -337,10 +343,23 @@ impl Storage {
         let mut known = self.known();
         if matches!(good, Ok(true)) {
             known.trusted.set(piece);
+            known.wrong.remove(&piece);
         } else {
             known.trusted.unset(piece);
         }
+        if matches!(good, Ok(false)) && self.sealed.load(Ordering::Acquire) {
+            known.wrong.insert(piece);
+        }
         good
+    }
+
+    fn are_unchanged(&self, address: u64, length: u64) -> Result<bool, StorageError> {
+        for file in self.layout.files(address, length) {
+            if !self.is_unchanged(file, &self.open_to_read(file)?.file) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes parts that follow one another from `address`, padding left out.
@@ -378,6 +397,7 @@ impl Storage {
         }
         for piece in pieces {
             known.trusted.unset(piece);
+            known.wrong.remove(&piece);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::moment::Moment;
 
 /// Long enough to make rudeness unprofitable, short enough for a family behind one address to get over it.
-const BAN_TIME: Duration = Duration::from_hours(1);
+const BAN_TIME: Duration = Duration::from_secs(3600);
 
 /// The banned addresses, the first to be free again forgotten first when there are too many.
 #[derive(Debug)]

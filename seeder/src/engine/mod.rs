@@ -35,6 +35,10 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the port and starts the tasks that every torrent needs.
+    #[expect(
+        clippy::unused_async,
+        reason = "tasks are spawned: only an async caller has the runtime for them"
+    )]
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
         let mut listeners = Vec::new();
         let mut port = None;
@@ -47,8 +51,7 @@ impl Engine {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         for (_, listener) in listeners {
             let reception = table::Desk::new(&shared, requests.clone().downgrade());
-            let places = Arc::clone(&shared.places);
-            tokio::spawn(listener::listen(listener, places, reception, shared.stop.clone()));
+            tokio::spawn(listener::listen(listener, reception, shared.stop.clone()));
         }
         tokio::spawn(Table::new(Arc::clone(&shared)).run(inbox, answers));
         Ok(Self {

@@ -2,13 +2,14 @@
 //! hundred bytes; a handshake or a tracker's answer wakes a driver for it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::InfoHash;
 use shared::metainfo::Info;
 use shared::peer_wire::{Handshake, Reserved};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info};
@@ -17,9 +18,9 @@ use super::api::{AddError, AddTorrent, Event, Source, TorrentKey, TorrentStatus}
 use super::process::{Shared, Spec};
 use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
 use crate::disk::Opened;
-use crate::driver::{Command, Driver, Rested, status_of};
+use crate::driver::{Command, Driver, Rested, Visitor, status_of};
 use crate::metrics::Counters;
-use crate::net::listener::{Reception, Visitor};
+use crate::net::listener::Reception;
 use crate::torrent::{Identity, Status};
 
 /// Commands that may wait for a driver; more visitors at once are turned away.
@@ -322,7 +323,7 @@ impl Table {
         match &entry.state {
             State::Awake(driver) => _ = driver.try_send(Command::Status(answer)),
             State::Asleep(opened) => {
-                _ = answer.send(Some(status_of(&entry.spec, facts(&entry.spec, opened))))
+                _ = answer.send(Some(status_of(&entry.spec, facts(&entry.spec, opened))));
             }
             State::Opening => _ = answer.send(Some(TorrentStatus::opening(entry.spec.identity.info_hash))),
             State::Broken => _ = answer.send(None),
@@ -409,10 +410,18 @@ impl Reception for Desk {
         answered.await.ok()?
     }
 
-    async fn receive(&self, visitor: Visitor) {
-        if let Some(requests) = self.requests.upgrade() {
-            // The table is gone only when the engine stops.
-            let _ = requests.send(Request::Visitor(visitor)).await;
-        }
+    async fn receive(&self, stream: TcpStream, address: SocketAddr, handshake: Handshake) {
+        let (Some(place), Some(requests)) = (self.shared.place(address.ip()), self.requests.upgrade()) else {
+            debug!(%address, "turned away: all places are taken");
+            return;
+        };
+        let visitor = Visitor {
+            stream,
+            address,
+            handshake,
+            place,
+        };
+        // The table is gone only when the engine stops.
+        let _ = requests.send(Request::Visitor(visitor)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Real engines on real sockets of this machine.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use shared::id::PeerId;
 use shared::magnet::Magnet;
 use shared::metainfo::write::Format;
+use shared::peer_wire::{Handshake, Reserved};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
@@ -59,8 +63,8 @@ async fn hear(events: &mut broadcast::Receiver<Event>, wanted: impl Fn(&Event) -
             }
         }
     };
-    let waited = timeout(PATIENCE, listen).await;
-    assert!(waited.is_ok(), "it never came: {heard:#?}");
+    let in_time = timeout(PATIENCE, listen).await;
+    assert!(in_time.is_ok(), "it never came: {heard:#?}");
     heard
 }
 
@@ -203,4 +207,169 @@ async fn the_same_torrent_is_not_taken_twice() {
     let second = engine.add(torrent(&rig, "source", Mode::Seed, &[])).await;
     assert!(matches!(second, Err(AddError::Duplicate(hash)) if hash == rig.info.wire_hash()));
     engine.stop().await;
+}
+
+/// A stranger's socket, from an address of its own so that a ban meets nobody else.
+async fn stranger(engine: &Engine, last: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(engine.listen_addresses()[0]).await.unwrap()
+}
+
+fn hello(rig: &Rig) -> Vec<u8> {
+    let peer_id = PeerId([b'X'; 20]);
+    Handshake {
+        reserved: Reserved::OURS,
+        info_hash: rig.info.wire_hash(),
+        peer_id,
+    }
+    .encode()
+    .to_vec()
+}
+
+/// Says this; then the connection must be closed by the other side.
+async fn is_closed_after(engine: &Engine, last: u8, bytes: &[u8]) {
+    let mut socket = stranger(engine, last).await;
+    socket.write_all(bytes).await.unwrap();
+    let mut heard = Vec::new();
+    // A reset is as good as an end: what we sent was not even read.
+    let closed = timeout(PATIENCE, socket.read_to_end(&mut heard)).await;
+    assert!(closed.is_ok(), "still open after {} bytes", bytes.len());
+}
+
+/// An honest friend still gets everything.
+async fn still_serves(rig: &Rig, seeder: &Engine) {
+    let getter = engine(b'H', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    hear(&mut events, finished).await;
+    rig.same("a.jpg");
+}
+
+#[tokio::test]
+async fn rude_bytes_end_their_own_connection_and_nothing_else() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let ten_gigabytes = [hello(&rig), u32::MAX.to_be_bytes().to_vec()].concat();
+    let garbage = [hello(&rig), vec![0xa5; 70_000]].concat();
+    let unknown = [&hello(&rig)[..28], &[9; 40]].concat();
+    let web = b"GET / HTTP/1.1\r\nHost: example\r\n\r\n".repeat(3);
+    for (number, bytes) in [ten_gigabytes, garbage, unknown, web].into_iter().enumerate() {
+        is_closed_after(&seeder, 10 + number as u8, &bytes).await;
+    }
+    still_serves(&rig, &seeder).await;
+}
+
+#[tokio::test]
+async fn a_thousand_silent_strangers_keep_nobody_out() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let mut silent = Vec::new();
+    for number in 0..1_000_u32 {
+        let mut socket = stranger(&seeder, 20 + (number % 200) as u8).await;
+        // Half of them begin a handshake and stop in the middle.
+        if number % 2 == 0 {
+            socket.write_all(&hello(&rig)[..30]).await.unwrap();
+        }
+        silent.push(socket);
+    }
+    timeout(Duration::from_secs(30), still_serves(&rig, &seeder))
+        .await
+        .unwrap();
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_handshake_in_two_halves_is_answered_after_the_first() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let mut socket = stranger(&seeder, 3).await;
+    let hello = hello(&rig);
+    socket.write_all(&hello[..48]).await.unwrap();
+    let mut answer = [0; 68];
+    timeout(PATIENCE, socket.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(Handshake::decode(&answer).unwrap().peer_id, PeerId([b'S'; 20]));
+    socket.write_all(&hello[48..]).await.unwrap();
+    assert_ne!(
+        timeout(PATIENCE, socket.read(&mut answer))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_file_cut_short_under_our_hands_gives_an_event_and_no_wrong_byte() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    still_serves(&rig, &seeder).await;
+    let mut troubles = seeder.subscribe();
+    File::options()
+        .write(true)
+        .open(rig.path("source/album/a.jpg"))
+        .unwrap()
+        .set_len(50_000)
+        .unwrap();
+    std::fs::remove_dir_all(rig.path("target")).unwrap();
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    let trouble = hear(&mut troubles, |event| matches!(event, Event::DiskTrouble { .. })).await;
+    let named = matches!(trouble.last(), Some(Event::DiskTrouble { path, .. }) if path.ends_with("a.jpg"));
+    assert!(named, "{trouble:?}");
+    let mut done = 0;
+    while done < 3 {
+        done += pieces(&hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await);
+    }
+    assert!(
+        !std::iter::from_fn(|| events.try_recv().ok()).any(|event| matches!(event, Event::Banned { .. }))
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_written_is_named_and_the_download_goes_on_once_it_can() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    std::fs::write(rig.path("target"), "a file where the folder should be").unwrap();
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
+        .await
+        .unwrap();
+    hear(
+        &mut events,
+        |event| matches!(event, Event::DiskTrouble { path, .. } if path.ends_with("target")),
+    )
+    .await;
+    std::fs::remove_file(rig.path("target")).unwrap();
+    let heard = hear(&mut events, finished).await;
+    assert!(
+        heard
+            .iter()
+            .any(|event| matches!(event, Event::DiskRecovered { .. }))
+    );
+    rig.same("a.jpg");
+}
+
+#[tokio::test]
+async fn stopping_takes_no_five_seconds() {
+    let rig = Rig::album();
+    let engine = engine(b'S', None).await;
+    let mut torrent = torrent(&rig, "source", Mode::Seed, &["127.0.0.1:1".parse().unwrap()]);
+    // A tracker that accepts and never answers.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    torrent.trackers = vec![vec![format!("http://{}/announce", dead.local_addr().unwrap())]];
+    engine.add(torrent).await.unwrap();
+    timeout(Duration::from_secs(5), engine.stop()).await.unwrap();
 }

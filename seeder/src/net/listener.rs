@@ -1,17 +1,16 @@
 //! The one port of all torrents: accepts, hears which torrent is meant, and hands the connection to the engine.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::InfoHash;
 use shared::peer_wire::Handshake;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::handshake;
@@ -19,23 +18,22 @@ use super::handshake;
 /// Connections that the system may hold for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// A connection whose handshakes are done. It counts against the bound of connections as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Visitor {
-    pub(crate) stream: TcpStream,
-    pub(crate) address: SocketAddr,
-    pub(crate) handshake: Handshake,
-    pub(crate) place: OwnedSemaphorePermit,
-}
+/// Connections without a handshake. Beyond this the oldest of them goes: an honest one is through in a second.
+const VISITS_MAX: usize = 200;
 
 /// Who answers for the torrents. Cheap to clone; one clone a connection.
 pub(crate) trait Reception: Clone + Send + Sync + 'static {
-    /// Our handshake, if we have this torrent.
-    fn answer(&self, hash: InfoHash) -> impl Future<Output = Option<Handshake>> + Send;
     /// May this address connect at all?
     fn admits(&self, address: IpAddr) -> bool;
-    /// Takes the connection over.
-    fn receive(&self, visitor: Visitor) -> impl Future<Output = ()> + Send;
+    /// Our handshake, if we have this torrent.
+    fn answer(&self, hash: InfoHash) -> impl Future<Output = Option<Handshake>> + Send;
+    /// Takes the connection over, once both handshakes are done.
+    fn receive(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        handshake: Handshake,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// Opens the port. IPv6 sockets take IPv6 alone, so that both families can listen on one port.
@@ -61,28 +59,22 @@ pub(crate) fn prepare(stream: &TcpStream) {
     }
 }
 
-/// Accepts until `stop`. When all places are taken, new connections are closed at once: a stranger who holds many
-/// silent ones must not keep the accept queue full for everyone.
-pub(crate) async fn listen(
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-    reception: impl Reception,
-    stop: CancellationToken,
-) {
-    let visits = TaskTracker::new();
+/// Accepts until `stop`. Strangers that say nothing make room for those who come after them.
+pub(crate) async fn listen(listener: TcpListener, reception: impl Reception, stop: CancellationToken) {
+    let mut visits = JoinSet::new();
+    let mut order = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(_) = visits.join_next() => continue,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, address)) => {
-                let Some(place) = admit(&places, &reception, address) else {
-                    continue;
-                };
-                let visit = visit(stream, address, place, reception.clone());
-                visits.spawn(stop.clone().run_until_cancelled_owned(visit));
+            Ok((stream, address)) if reception.admits(address.ip()) => {
+                make_room(&mut order, visits.len());
+                order.push_back(visits.spawn(visit(stream, address, reception.clone())));
             }
+            Ok(_) => (),
             Err(error) => {
                 // Out of descriptors, most likely: they come back when connections end.
                 warn!(%error, "cannot accept connections");
@@ -92,39 +84,22 @@ pub(crate) async fn listen(
     }
 }
 
-fn admit(
-    places: &Arc<Semaphore>,
-    reception: &impl Reception,
-    from: SocketAddr,
-) -> Option<OwnedSemaphorePermit> {
-    if !reception.admits(from.ip()) {
-        return None;
+/// Ends the oldest visit that is still without a handshake, if there are too many of them.
+fn make_room(order: &mut VecDeque<AbortHandle>, visits: usize) {
+    while order.front().is_some_and(AbortHandle::is_finished) {
+        order.pop_front();
     }
-    let place = Arc::clone(places).try_acquire_owned();
-    if place.is_err() {
-        debug!(%from, "all places are taken");
+    if visits >= VISITS_MAX
+        && let Some(oldest) = order.pop_front()
+    {
+        oldest.abort();
     }
-    place.ok()
 }
 
-async fn visit(
-    mut stream: TcpStream,
-    address: SocketAddr,
-    place: OwnedSemaphorePermit,
-    reception: impl Reception,
-) {
+async fn visit(mut stream: TcpStream, address: SocketAddr, reception: impl Reception) {
     prepare(&stream);
     match handshake::welcome(&mut stream, |hash| reception.answer(hash)).await {
-        Ok(handshake) => {
-            reception
-                .receive(Visitor {
-                    stream,
-                    address,
-                    handshake,
-                    place,
-                })
-                .await
-        }
+        Ok(handshake) => reception.receive(stream, address, handshake).await,
         Err(error) => debug!(%address, %error, "no handshake"),
     }
 }

@@ -225,7 +225,8 @@ impl Task {
         let mut forgotten = 0;
         for host in self.hosts.values_mut() {
             let before = host.waiting.len();
-            host.waiting.retain(|(other, announce)| *other != id || announce.event == Event::Completed);
+            host.waiting
+                .retain(|(other, announce)| *other != id || announce.event == Event::Completed);
             forgotten += before - host.waiting.len();
         }
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -298,7 +299,8 @@ impl Task {
                 starting.push(Attempt::new(id, name.clone(), announce));
             }
         }
-        self.hosts.retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
+        self.hosts
+            .retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
         for attempt in starting {
             let (http, url) = (self.http.clone(), attempt.announce.tracker.clone());
             let number = self.attempts_made;
