@@ -46,15 +46,15 @@ enum Shape {
 /// In which order who arrives: one torrent's number for every peer, shuffled.
 fn arrivals(peers: usize, torrents: usize, shape: Shape, dice: &mut SmallRng) -> Vec<u32> {
     let mut arrivals = Vec::with_capacity(peers);
-    let share = |rank: u32| match shape {
+    let weight = |rank: u32| match shape {
         Shape::Tail => f64::from(rank + 1).powf(-0.8),
         Shape::Even => 1.0,
     };
     let ranks = 0..u32::try_from(torrents).unwrap_or(u32::MAX);
-    let sum: f64 = ranks.clone().map(share).sum();
+    let sum: f64 = ranks.clone().map(weight).sum();
     let mut owed = 0.0;
     for rank in ranks {
-        owed += share(rank) / sum * f64::from(u32::try_from(peers).unwrap_or(u32::MAX));
+        owed += weight(rank) / sum * f64::from(u32::try_from(peers).unwrap_or(u32::MAX));
         while owed >= 1.0 && arrivals.len() < peers {
             arrivals.push(rank);
             owed -= 1.0;

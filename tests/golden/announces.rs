@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use shared::announce::{AnnounceRequest, Event};
+use shared::announce::AnnounceRequest;
 use shared::scrape::ScrapeRequest;
 
 /// The torrent all of them fetched.

@@ -65,7 +65,7 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     ip: IpAddr,
-    port: u16,
+    endpoint: Endpoint,
     reach: Reach,
     /// What peers at home go by for this asker; none where nobody knows.
     outside_v4: Option<Ipv4Addr>,
@@ -91,7 +91,7 @@ impl Asker {
         }
         Self {
             ip: sender.ip(),
-            port: sender.port(),
+            endpoint: Endpoint::new(sender.ip(), sender.port()),
             reach,
             outside_v4,
             outside_v6,
@@ -99,7 +99,7 @@ impl Asker {
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
-        Endpoint::new(self.ip, self.port)
+        self.endpoint
     }
 
     pub(super) fn is_v6(&self) -> bool {
@@ -125,7 +125,7 @@ impl Asker {
         } else {
             compact::encode_v4(self.outside_v4?, u16::from_be_bytes([high, low]))
         };
-        (Endpoint::V4(given) != self.endpoint()).then_some(given)
+        (Endpoint::V4(given) != self.endpoint).then_some(given)
     }
 
     /// How an IPv6 peer is given to this asker.
@@ -136,7 +136,7 @@ impl Asker {
         } else {
             compact::encode_v6(self.outside_v6?, peer.port())
         };
-        (Endpoint::V6(given) != self.endpoint()).then_some(given)
+        (Endpoint::V6(given) != self.endpoint).then_some(given)
     }
 
     /// An address carries to askers that stand no further away than it reaches.
