@@ -11,6 +11,7 @@ mod clients;
 mod scene;
 
 mod aria2;
+mod creators;
 mod libtorrent;
 mod photographs;
 mod qbittorrent;
