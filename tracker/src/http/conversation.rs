@@ -97,6 +97,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if let Some(end) = self.backlog.end.take() {
             return Poll::Ready(Ok(Some(end)));
         }
+        if lane.is_stopping() && !self.backlog.more {
+            return Poll::Ready(Ok(Some(End::Closed)));
+        }
         let scratch = &mut *lane.scratch();
         let kept = keep(&self.backlog.read, scratch);
         let mut filled = kept;

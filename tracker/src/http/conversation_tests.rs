@@ -49,14 +49,17 @@ struct Ended {
 }
 
 async fn attend(stream: DuplexStream) -> Ended {
-    let lane = lane();
+    attend_on(&lane(), stream).await
+}
+
+async fn attend_on(lane: &Lane, stream: DuplexStream) -> Ended {
     let begin = Instant::now();
     let caller = Caller {
         ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         reached: None,
     };
-    let mut conversation = Conversation::new(&lane, stream, caller, Backlog::default());
-    let end = conversation.talk(&lane).await;
+    let mut conversation = Conversation::new(lane, stream, caller, Backlog::default());
+    let end = conversation.talk(lane).await;
     Ended {
         end,
         after: begin.elapsed(),
@@ -126,6 +129,26 @@ async fn a_client_that_never_reads_its_answers_is_left() {
     let asking = async { while client.write_all(SCRAPE).await.is_ok() {} };
     let (ended, ()) = tokio::join!(attend(server), asking);
     assert_eq!((ended.end, ended.after), (End::Closed, WRITE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stops_sends_the_answer_that_is_under_way_and_reads_nothing_more() {
+    let lane = lane();
+    let (mut client, server) = duplex(64);
+    let client = async {
+        client.write_all(SCRAPE).await.unwrap();
+        client.write_all(SCRAPE).await.unwrap();
+        // The lane has answered, and the stream took no more than its beginning.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut heard = Vec::new();
+        let (_, read) = tokio::join!(lane.finish(), client.read_to_end(&mut heard));
+        read.unwrap();
+        String::from_utf8(heard).unwrap()
+    };
+    let (ended, heard) = tokio::join!(attend_on(&lane, server), client);
+    assert_eq!(ended.end, End::Closed);
+    assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 1);
+    assert!(heard.ends_with("eeee"), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

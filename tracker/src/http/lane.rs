@@ -72,6 +72,8 @@ pub(crate) struct Lane {
     /// Conversations whose answers wait for the socket; the lane ends after them.
     writing: Cell<usize>,
     calm: Notify,
+    /// What has been read is still answered; nothing more is read.
+    stopping: Cell<bool>,
 }
 
 impl Lane {
@@ -90,6 +92,7 @@ impl Lane {
             }),
             writing: Cell::new(0),
             calm: Notify::new(),
+            stopping: Cell::new(false),
         }
     }
 
@@ -126,7 +129,13 @@ impl Lane {
         }
     }
 
-    async fn last_answer_sent(&self) {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Reads nothing more, and waits until the last answer is sent.
+    pub(crate) async fn finish(&self) {
+        self.stopping.set(true);
         while self.writing.get() > 0 {
             self.calm.notified().await;
         }
@@ -226,7 +235,7 @@ fn attend(
             .collect();
         stop.cancelled().await;
         drop(accepting);
-        let _ = tokio::time::timeout(patience, lane.last_answer_sent()).await;
+        let _ = tokio::time::timeout(patience, lane.finish()).await;
     });
 }
 
