@@ -226,6 +226,7 @@ impl Fetch<'_> {
     }
 
     fn stopped(self) -> Result<(), Failure> {
+        self.gauge.finish();
         if self.done {
             return Ok(());
         }

@@ -323,10 +323,11 @@ impl Places {
     ) -> Result<Self, Failure> {
         let (tiers, own_tiers) = match tracker {
             None => (named.to_vec(), named.to_vec()),
-            Some(tracker) => (
-                vec![vec![announce_url(host, &tracker.reachable)]],
-                own_tiers(&tracker.reachable),
-            ),
+            Some(tracker) => {
+                let own = own_tiers(&tracker.reachable);
+                let named = host.map(|host| vec![vec![announce_url(host, &tracker.reachable)]]);
+                (named.unwrap_or_else(|| own.clone()), own)
+            }
         };
         let host = external_addresses(host).await?;
         let own = reach::reachable(listen, &reach::own_addresses());
@@ -339,14 +340,8 @@ impl Places {
     }
 }
 
-/// The URL that others announce to: the host that was named, or the best address, with the real port.
-fn announce_url(host: Option<&str>, reachable: &[SocketAddr]) -> String {
-    let Some(host) = host else {
-        return reachable
-            .first()
-            .map(|best| format!("http://{best}/announce"))
-            .unwrap_or_default();
-    };
+/// The URL that others announce to where a host was named: that name, with the real port.
+fn announce_url(host: &str, reachable: &[SocketAddr]) -> String {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let is_v6 = bare.parse::<Ipv6Addr>().is_ok();
     let alike = reachable
@@ -361,11 +356,12 @@ fn announce_url(host: Option<&str>, reachable: &[SocketAddr]) -> String {
     }
 }
 
-/// One tier a family, so that askers of either find us.
+/// Our tracker by its own addresses, the best first. Each is a tier of its own: whoever can reach several announces to
+/// several, so that peers of either family, at home and far away, learn addresses that they can use.
 fn own_tiers(reachable: &[SocketAddr]) -> Vec<Vec<String>> {
-    let of_family = |v4: bool| reachable.iter().find(|address| address.is_ipv4() == v4);
-    let urls = [of_family(true), of_family(false)].into_iter().flatten();
-    urls.map(|address| vec![format!("http://{address}/announce")])
+    reach::for_link(reachable)
+        .iter()
+        .map(|address| vec![format!("http://{address}/announce")])
         .collect()
 }
 
@@ -491,34 +487,28 @@ mod tests {
     }
 
     #[test]
-    fn the_announce_url_names_the_best_address_or_the_host_that_was_named() {
+    fn a_host_that_was_named_stands_in_the_announce_url_with_the_real_port() {
         let reachable = sockets("192.168.1.5:6969 [fd00::5]:6970");
         for (host, url) in [
-            (None, "http://192.168.1.5:6969/announce"),
-            (
-                Some("photos.example.org"),
-                "http://photos.example.org:6969/announce",
-            ),
-            (Some("203.0.113.7"), "http://203.0.113.7:6969/announce"),
-            (Some("2001:db8::7"), "http://[2001:db8::7]:6970/announce"),
-            (Some("[2001:db8::7]"), "http://[2001:db8::7]:6970/announce"),
+            ("photos.example.org", "http://photos.example.org:6969/announce"),
+            ("203.0.113.7", "http://203.0.113.7:6969/announce"),
+            ("2001:db8::7", "http://[2001:db8::7]:6970/announce"),
+            ("[2001:db8::7]", "http://[2001:db8::7]:6970/announce"),
         ] {
             assert_eq!(announce_url(host, &reachable), url);
         }
-        assert_eq!(
-            announce_url(None, &sockets("[fd00::5]:1")),
-            "http://[fd00::5]:1/announce"
-        );
     }
 
     #[test]
-    fn we_announce_over_each_family_by_an_address_of_our_own() {
-        let tiers = own_tiers(&sockets("192.168.1.5:6969 10.0.0.1:6969 [fd00::5]:6969"));
+    fn without_a_host_the_tracker_is_named_by_its_best_address_of_each_kind() {
+        let tiers = own_tiers(&sockets(
+            "[2001:db8::5]:6969 192.168.1.5:6969 10.0.0.1:6969 127.0.0.1:6969",
+        ));
         assert_eq!(
             tiers,
             [
-                ["http://192.168.1.5:6969/announce"],
-                ["http://[fd00::5]:6969/announce"]
+                ["http://[2001:db8::5]:6969/announce"],
+                ["http://192.168.1.5:6969/announce"]
             ]
         );
     }
