@@ -148,7 +148,7 @@ impl Info {
                 .get("private")
                 .and_then(|private| private.int())
                 .is_some_and(|private| private != 0),
-            source: outer::text(info, "source"),
+            source: outer::line(info, "source"),
             geometry,
             files: listing.files,
             single: listing.single,

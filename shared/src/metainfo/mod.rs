@@ -56,7 +56,7 @@ impl Metainfo {
             trackers: outer::trackers(&root),
             web_seeds: outer::web_seeds(&root),
             comment: outer::text(&root, "comment.utf-8").or_else(|| outer::text(&root, "comment")),
-            created_by: outer::text(&root, "created by.utf-8").or_else(|| outer::text(&root, "created by")),
+            created_by: outer::line(&root, "created by.utf-8").or_else(|| outer::line(&root, "created by")),
             creation_date: root
                 .get("creation date")
                 .and_then(|date| date.int())

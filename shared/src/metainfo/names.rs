@@ -160,10 +160,14 @@ fn cleaned(raw: &[u8]) -> Option<String> {
     Some(unreserved(name))
 }
 
-/// Separators of any system, the end of a C string, and marks that turn the direction of writing so that `exe.jpg` reads as it is not.
+/// Separators of any system, the end of a C string, and marks that turn the direction of writing.
 fn is_dropped(letter: char) -> bool {
-    matches!(letter,
-        '\0' | '/' | '\\' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(letter, '\0' | '/' | '\\') || is_turning(letter)
+}
+
+/// With these, `exe.jpg` reads as it is not.
+pub(super) fn is_turning(letter: char) -> bool {
+    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn visible(letter: char) -> char {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::bencode::Value;
 
+use super::names::is_turning;
+
 /// More addresses than anybody announces to; a stranger's list ends here.
 const URLS_MAX: usize = 1_000;
 
@@ -53,7 +55,12 @@ pub(super) fn web_seeds(root: &Value<'_>) -> Vec<String> {
         .collect()
 }
 
-/// A text for people: what is no UTF-8 is replaced, and nothing in it can steer a terminal.
+/// One line for people: what is no UTF-8 is replaced, and nothing in it can steer a terminal or turn the direction of writing.
+pub(super) fn line(dictionary: &Value<'_>, key: &str) -> Option<String> {
+    Some(text(dictionary, key)?.replace('\n', " "))
+}
+
+/// The same with line breaks kept.
 pub(super) fn text(dictionary: &Value<'_>, key: &str) -> Option<String> {
     let bytes = dictionary.get(key)?.bytes().filter(|bytes| !bytes.is_empty())?;
     let clean = |letter: char| {
@@ -63,9 +70,10 @@ pub(super) fn text(dictionary: &Value<'_>, key: &str) -> Option<String> {
             letter
         }
     };
+    let text = String::from_utf8_lossy(bytes);
     Some(
-        String::from_utf8_lossy(bytes)
-            .chars()
+        text.chars()
+            .filter(|letter| !is_turning(*letter))
             .take(TEXT_LENGTH_MAX)
             .map(clean)
             .collect(),

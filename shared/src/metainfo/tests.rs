@@ -276,7 +276,7 @@ fn trackers_come_in_tiers_and_what_is_no_address_is_left_out() {
     assert_eq!(torrent.web_seeds, ["http://w/"]);
     assert_eq!(torrent.comment.as_deref(), Some("one\n [31mtwo"));
     assert!(torrent.info.private() && torrent.info.is_single_file());
-    assert_eq!((torrent.info.source(), torrent.info.name()), (Some("home"), "a"));
+    assert_eq!((torrent.info.source(), torrent.info.name()), (Some("ho me"), "a"));
     assert_eq!(torrent.magnet().trackers.len(), 2);
 }
 
