@@ -269,7 +269,7 @@ fn trackers_come_in_tiers_and_what_is_no_address_is_left_out() {
             .key("private")
             .int(1)
             .key("source")
-            .bytes("home");
+            .bytes("ho\nme\u{202e}");
     });
     let torrent = Metainfo::read(&bytes).unwrap();
     assert_eq!(torrent.trackers, [["http://a/"], ["UDP://b:1"]]);
