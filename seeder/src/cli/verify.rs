@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use shared::metainfo::Metainfo;
 
+use super::inspect::read_torrent;
 use super::progress::{rate, watch};
 use super::{Failure, print, tell};
 use crate::library::create::all_cores;
@@ -32,10 +32,13 @@ pub struct Args {
 
 /// Reads everything and says what is wrong, file by file. Fails unless all is good.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let at =
-        |error: &dyn std::fmt::Display| Failure::failed(format_args!("{}: {error}", args.file.display()));
-    let bytes = std::fs::read(&args.file).map_err(|error| at(&error))?;
-    let metainfo = Metainfo::read(&bytes).map_err(|error| at(&error))?;
+    let metainfo = read_torrent(&args.file)?;
+    if !metainfo.info.has_layers() {
+        return Err(Failure::failed(format_args!(
+            "{}: the torrent has no piece layers to compare with; ask for the whole .torrent",
+            args.file.display()
+        )));
+    }
     if !args.content.is_dir() {
         return Err(Failure::failed(format_args!(
             "--content {} is not a folder",
