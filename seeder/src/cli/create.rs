@@ -107,7 +107,7 @@ impl FormatFlags {
 /// Which files of a folder are meant.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct FilterFlags {
-    /// Only files that match, such as '*.jpg' or 'summer/**'; what is in a matching folder matches too
+    /// Only files that match, such as '*.jpg' or 'summer/**', in any case; what is in a matching folder matches too
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
 

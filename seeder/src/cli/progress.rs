@@ -109,3 +109,30 @@ fn line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
     };
     format!("{label}: {percent} %, {:.2} GB/s{left}", rate / 1e9)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_says_how_far_how_fast_and_how_long_still() {
+        let shown = line("hashing", 2_000_000_000, 8_000_000_000, Duration::from_secs(4));
+        assert_eq!(shown, "hashing: 25 %, 0.50 GB/s, 12 seconds left");
+    }
+
+    #[test]
+    fn nothing_done_and_nothing_known_is_a_line_too() {
+        assert_eq!(line("hashing", 0, 0, Duration::ZERO), "hashing: 0 %, 0.00 GB/s");
+    }
+
+    #[test]
+    fn watched_work_gives_its_result() {
+        let progress = Progress::default();
+        let (result, _) = watch("hashing", &progress, || {
+            progress.expect(5);
+            progress.add(5);
+            progress.done()
+        });
+        assert_eq!(result, 5);
+    }
+}

@@ -42,7 +42,8 @@ impl Default for Filter {
 
 impl Filter {
     /// Patterns as in `.gitignore`: without a slash they match a file or folder of that name anywhere, with one they
-    /// match from the root; `*` stays within a name, `**` does not. What is in a matching folder matches too.
+    /// match from the root; `*` stays within a name, `**` does not. What is in a matching folder matches too. Case does not
+    /// matter: cameras write `IMG_1.JPG`, people type `*.jpg`.
     pub fn new(include: &[String], exclude: &[String], keep_junk: bool) -> Result<Self, InvalidPattern> {
         Ok(Self {
             include: globs(include)?,
@@ -89,6 +90,7 @@ fn globs(patterns: &[String]) -> Result<GlobSet, InvalidPattern> {
             set.add(
                 GlobBuilder::new(&glob)
                     .literal_separator(true)
+                    .case_insensitive(true)
                     .build()
                     .map_err(invalid)?,
             );
@@ -135,6 +137,13 @@ mod tests {
         assert_eq!(filter.judge_file("a.txt"), Verdict::NotIncluded);
         assert_eq!(filter.judge_file("x/._a.jpg"), Verdict::Junk);
         assert_eq!(filter.judge_folder("x"), Verdict::In);
+    }
+
+    #[test]
+    fn case_does_not_matter() {
+        let filter = filter(&["*.jpg"], &["Drafts"]);
+        assert_eq!(filter.judge_file("x/IMG_1.JPG"), Verdict::In);
+        assert_eq!(filter.judge_file("drafts/a.jpg"), Verdict::Excluded);
     }
 
     #[test]

@@ -70,3 +70,41 @@ mod imp {
         file.read_exact(buffer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, FileTimes};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn reading_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "photograph").unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+        let mut buffer = [0; 5];
+        read_exact_at(&open_source(&path).unwrap(), &mut buffer, 5).unwrap();
+        assert_eq!(&buffer, b"graph");
+        assert_eq!(path.metadata().unwrap().accessed().unwrap(), long_ago);
+    }
+
+    #[test]
+    fn a_file_that_ends_too_early_is_said_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "short").unwrap();
+        let error = read_exact_at(&open_source(&path).unwrap(), &mut [0; 6], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_readable(&folder.path().join("a")).is_err());
+        assert!(check_readable(folder.path()).is_ok());
+    }
+}

@@ -1,3 +1,5 @@
+//! What is written is read back, and hashed as the specification says it, the slow way.
+
 use proptest::prelude::*;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
