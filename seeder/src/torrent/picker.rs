@@ -470,3 +470,281 @@ impl Begun {
         self.free as usize == self.blocks.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    const NOW: Moment = Moment::from_secs(1);
+
+    /// A picker among peers, each with what it has and what it owes us.
+    struct Scene {
+        picker: Picker,
+        peers: BTreeMap<char, (Bitfield, BTreeSet<Block>)>,
+        suspects: BTreeSet<char>,
+        dice: SmallRng,
+    }
+
+    impl Scene {
+        /// Pieces of `blocks` blocks: `#` is there, `.` is not. First what we have, then a peer a word: `a:##..`.
+        fn new(blocks: u64, have: &str, peers: &str) -> Self {
+            let length = 16_384 * blocks;
+            let geometry = Geometry::v1(length, length * have.len() as u64).unwrap();
+            let mut dice = SmallRng::seed_from_u64(9);
+            let bits = |drawing: &str| {
+                let mut bits = Bitfield::none(&geometry);
+                for (piece, _) in geometry
+                    .pieces()
+                    .zip(drawing.chars())
+                    .filter(|(_, mark)| *mark == '#')
+                {
+                    bits.set(piece);
+                }
+                bits
+            };
+            let mut picker = Picker::new(geometry.clone(), bits(have), &mut dice);
+            let mut scene = BTreeMap::new();
+            for word in peers.split_whitespace() {
+                let (name, drawing) = word.split_once(':').unwrap();
+                let has = bits(drawing);
+                if !has.is_complete() {
+                    geometry
+                        .pieces()
+                        .filter(|piece| has.has(*piece))
+                        .for_each(|piece| picker.more(piece));
+                }
+                scene.insert(name.chars().next().unwrap(), (has, BTreeSet::new()));
+            }
+            Self {
+                picker,
+                peers: scene,
+                suspects: BTreeSet::new(),
+                dice,
+            }
+        }
+
+        fn ask(&mut self, peer: char, room: usize, again: bool) -> String {
+            let (has, asked) = self.peers.get_mut(&peer).unwrap();
+            let alone = self.suspects.contains(&peer);
+            let asker = Asker {
+                peer: PeerKey(peer.into()),
+                has,
+                alone,
+                asked,
+                pickable: u32::MAX,
+            };
+            let picked = if again {
+                self.picker.pick_again(&asker, room, &mut self.dice)
+            } else {
+                self.picker.pick(NOW, &asker, room, &mut self.dice)
+            };
+            asked.extend(&picked);
+            self.picker.check_invariants();
+            let names = picked
+                .iter()
+                .map(|block| format!("{}.{}", block.piece().number(), block.number()));
+            names.collect::<Vec<_>>().join(" ")
+        }
+
+        /// What the peer is asked for, as `piece.block`.
+        #[track_caller]
+        fn picks(&mut self, peer: char, room: usize, expected: &str) {
+            assert_eq!(self.ask(peer, room, false), expected);
+        }
+
+        fn block(&self, piece: u32, number: u32) -> Block {
+            let geometry = self.picker.geometry();
+            geometry.block(geometry.piece(piece).unwrap(), number).unwrap()
+        }
+
+        fn arrives(&mut self, peer: char, piece: u32, number: u32) -> Arrival {
+            let block = self.block(piece, number);
+            let owed = self.peers.get_mut(&peer).unwrap().1.remove(&block);
+            let arrival = self.picker.arrived(block, ip(peer), owed);
+            self.picker.check_invariants();
+            arrival
+        }
+    }
+
+    fn ip(peer: char) -> IpAddr {
+        IpAddr::from([10, 0, 0, peer as u8])
+    }
+
+    #[test]
+    fn the_rarest_comes_first() {
+        let mut scene = Scene::new(1, "####....", "a:....#### b:....#.## c:....#..# d:....#...");
+        scene.picks('a', 9, "5.0 6.0 7.0 4.0");
+    }
+
+    #[test]
+    fn peers_who_have_everything_make_nothing_less_rare() {
+        let mut scene = Scene::new(1, "####..", "a:###### b:#####. c:######");
+        scene.picks('a', 1, "5.0");
+    }
+
+    #[test]
+    fn begun_pieces_come_before_new_ones_and_blocks_in_order() {
+        let mut scene = Scene::new(3, "####..", "a:....#. b:....## c:.....#");
+        scene.picks('a', 2, "4.0 4.1");
+        scene.picks('b', 4, "4.2 5.0 5.1 5.2");
+        scene.picks('c', 4, "");
+    }
+
+    #[test]
+    fn a_peer_is_asked_only_for_what_it_has_and_we_lack() {
+        let mut scene = Scene::new(1, "##..", "a:#..# b:#...");
+        scene.picks('a', 9, "3.0");
+        scene.picks('b', 9, "");
+    }
+
+    #[test]
+    fn what_a_peer_gives_up_is_free_for_others() {
+        let mut scene = Scene::new(2, "####.", "a:##### b:#####");
+        scene.picks('a', 2, "4.0 4.1");
+        scene.picker.release(scene.block(4, 0));
+        scene.picks('b', 9, "4.0");
+        scene.picker.release(scene.block(4, 0));
+        scene.picker.release(scene.block(4, 1));
+        assert_eq!(
+            scene.picker.missing_count(),
+            1,
+            "nobody owes anything of it: it is missing again"
+        );
+    }
+
+    #[test]
+    fn in_the_endgame_one_other_is_asked_too_and_the_second_copy_is_useless() {
+        let mut scene = Scene::new(2, "####.", "a:##### b:##### c:#####");
+        scene.picks('a', 1, "4.0");
+        assert_eq!(scene.ask('b', 9, true), "", "a block is still free");
+        scene.picks('a', 1, "4.1");
+        assert_eq!(scene.ask('b', 1, true).len(), 3);
+        assert_eq!(
+            scene.ask('b', 9, true).len(),
+            3,
+            "the other one, not the same again"
+        );
+        assert_eq!(scene.ask('c', 9, true), "", "two are enough");
+        assert_eq!(
+            scene.arrives('a', 4, 0),
+            Arrival::Fresh {
+                others: true,
+                last: false
+            }
+        );
+        assert_eq!(scene.arrives('b', 4, 0), Arrival::Useless);
+        assert_eq!(
+            scene.arrives('b', 4, 1),
+            Arrival::Fresh {
+                others: true,
+                last: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_verified_piece_is_had_and_a_wrong_one_missing_again() {
+        let mut scene = Scene::new(2, "####..", "a:###### b:######");
+        scene.ask('a', 3, false);
+        scene.ask('b', 1, false);
+        let (first, second) = if scene.peers[&'a'].1.contains(&scene.block(4, 1)) {
+            (4, 5)
+        } else {
+            (5, 4)
+        };
+        scene.arrives('a', first, 0);
+        scene.arrives('a', first, 1);
+        scene.arrives('a', second, 0);
+        scene.arrives('b', second, 1);
+        let piece = |scene: &Scene, number| scene.picker.geometry().piece(number).unwrap();
+        let (right, wrong) = (piece(&scene, first), piece(&scene, second));
+        assert_eq!(scene.picker.verified(right, true), Some([ip('a')].into()));
+        assert_eq!(
+            scene.picker.verified(wrong, false),
+            Some([ip('a'), ip('b')].into())
+        );
+        assert_eq!(scene.picker.verified(wrong, true), None, "nobody has asked");
+        assert!(scene.picker.have().has(right) && scene.picker.is_missing(wrong));
+        scene.picker.check_invariants();
+    }
+
+    #[test]
+    fn a_suspect_gets_pieces_for_itself() {
+        let mut scene = Scene::new(2, "####..", "a:###### b:######");
+        scene.ask('b', 1, false);
+        scene.suspects.insert('a');
+        let own = scene.ask('a', 1, false);
+        let begun_by_b = scene.peers[&'b'].1.first().unwrap().piece().number();
+        assert!(
+            !own.starts_with(&begun_by_b.to_string()),
+            "it joined what another had begun"
+        );
+        assert_eq!(
+            scene.ask('b', 9, false),
+            format!("{begun_by_b}.1"),
+            "nobody joins the suspect"
+        );
+        scene.picker.disown(PeerKey('a'.into()));
+        scene.picker.check_invariants();
+        assert_eq!(scene.picker.missing_count(), 1);
+    }
+
+    #[test]
+    fn a_swarm_of_suspects_finishes_what_others_left_lying() {
+        let mut scene = Scene::new(2, "####.", "a:##### b:#####");
+        scene.picks('b', 1, "4.0");
+        scene.suspects.insert('a');
+        scene.picks('a', 9, "");
+        scene.arrives('b', 4, 0);
+        scene.picks('a', 9, "4.0 4.1");
+    }
+
+    #[test]
+    fn the_first_pieces_are_random() {
+        let firsts: BTreeSet<String> = (0..20)
+            .map(|seed| {
+                let mut scene = Scene::new(1, "........", "a:######## b:#......# c:#......#");
+                scene.dice = SmallRng::seed_from_u64(seed);
+                scene.ask('a', 1, false)
+            })
+            .collect();
+        assert!(firsts.len() > 3, "{firsts:?}");
+    }
+
+    proptest! {
+        /// Three peers ask, deliver, give up and leave in any order; no block is asked for twice outside the endgame.
+        #[test]
+        fn states_and_counts_always_agree(seed: u64, steps in prop::collection::vec((0..6, 0_usize..3, 1_usize..5), 1..120)) {
+            let mut scene = Scene::new(3, "#.......", "a:######## b:####.... c:..####..");
+            scene.dice = SmallRng::seed_from_u64(seed);
+            for (step, peer, room) in steps {
+                let peer = ['a', 'b', 'c'][peer];
+                let owed = scene.peers[&peer].1.iter().nth(room).copied();
+                match (step, owed) {
+                    (0 | 1, _) => _ = scene.ask(peer, room, false),
+                    (2, _) => _ = scene.ask(peer, 1, true),
+                    (3 | 4, Some(block)) => {
+                        let (piece, number) = (block.piece(), block.number());
+                        let arrival = scene.arrives(peer, piece.number(), number);
+                        scene.peers.values_mut().for_each(|(_, asked)| _ = asked.remove(&block));
+                        if let Arrival::Fresh { last: true, .. } = arrival {
+                            scene.picker.verified(piece, room > 1);
+                        }
+                    }
+                    (5, Some(block)) => {
+                        scene.peers.get_mut(&peer).unwrap().1.remove(&block);
+                        scene.picker.release(block);
+                    }
+                    _ => (),
+                }
+                scene.picker.check_invariants();
+                let owed: usize = scene.peers.values().map(|(_, asked)| asked.len()).sum();
+                prop_assert_eq!(scene.picker.owed(), owed);
+            }
+        }
+    }
+}
