@@ -15,6 +15,8 @@ mod peers;
 mod picker;
 mod rate;
 mod session;
+#[cfg(test)]
+mod stories;
 mod timer;
 
 mod upload;
