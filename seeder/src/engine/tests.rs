@@ -283,6 +283,28 @@ async fn a_thousand_silent_strangers_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn strangers_who_shake_hands_and_want_nothing_make_room_for_a_friend() {
+    let rig = Rig::album();
+    let seeder = seeder(&rig).await;
+    let mut idle = Vec::new();
+    for number in 0..200_u8 {
+        let mut socket = stranger(&seeder, 20).await;
+        let peer_id = PeerId([number; 20]);
+        let (reserved, info_hash) = (Reserved::OURS, rig.info.wire_hash());
+        let hello = Handshake {
+            reserved,
+            info_hash,
+            peer_id,
+        }
+        .encode();
+        socket.write_all(&hello).await.unwrap();
+        idle.push(socket);
+    }
+    still_serves(&rig, &seeder).await;
+    drop(idle);
+}
+
+#[tokio::test]
 async fn a_handshake_in_two_halves_is_answered_after_the_first() {
     let rig = Rig::album();
     let seeder = seeder(&rig).await;

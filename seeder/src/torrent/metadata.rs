@@ -325,7 +325,11 @@ mod tests {
     }
 
     fn part(total_size: u32, length: usize) -> Part {
-        Part { block: 0, total_size, data: vec![0; length].into() }
+        Part {
+            block: 0,
+            total_size,
+            data: vec![0; length].into(),
+        }
     }
 
     #[test]

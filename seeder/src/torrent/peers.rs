@@ -138,12 +138,28 @@ impl Torrent {
             return Err(Why::Banned);
         }
         self.admit_once(now, peer, session)?;
-        if self.sessions.len() >= self.settings.connections_max {
+        if self.sessions.len() >= self.settings.connections_max && !self.make_room(now) {
             // The call is over, and may be made again when there is room.
             self.dialer.put_off(now, session.address);
             return Err(Why::TooManyConnections(self.settings.connections_max));
         }
         Ok(())
+    }
+
+    /// A stranger who holds a place and wants nothing must not keep a friend out: the oldest such goes.
+    fn make_room(&mut self, now: Moment) -> bool {
+        let idle = self.sessions.iter().filter(|(_, session)| {
+            let wants_us = session.is_interested || session.we_are_interested;
+            self.content.is_some() && !wants_us
+        });
+        let oldest = idle.min_by_key(|(_, session)| session.connected);
+        let Some(peer) = oldest.map(|(peer, _)| *peer) else {
+            return false;
+        };
+        self.forget_for_long(now, peer);
+        let why = Why::TooManyConnections(self.settings.connections_max);
+        self.push(Output::Disconnect { peer, why });
+        true
     }
 
     /// One connection a peer. Where two crossed, both sides keep the one that the smaller peer id has made.
