@@ -38,7 +38,7 @@ pub(super) enum Request {
     Add(Box<AddTorrent>, oneshot::Sender<Result<TorrentKey, AddError>>),
     Status(TorrentKey, oneshot::Sender<Option<TorrentStatus>>),
     /// Somebody calls for this torrent: with what handshake is he answered?
-    Route(InfoHash, oneshot::Sender<Option<Handshake>>),
+    Route(InfoHash, Reserved, oneshot::Sender<Option<Handshake>>),
     Visitor(Visitor),
     Stop(oneshot::Sender<()>),
 }
@@ -125,7 +125,7 @@ impl Table {
             // Whoever asked may have gone, here and below.
             Request::Add(torrent, answer) => _ = answer.send(self.add(*torrent).await),
             Request::Status(key, answer) => self.status(key, answer),
-            Request::Route(hash, answer) => _ = answer.send(self.route(hash)),
+            Request::Route(hash, reserved, answer) => _ = answer.send(self.route(hash, reserved)),
             Request::Visitor(visitor) => self.take_visitor(visitor),
             Request::Stop(_) => (),
         }
@@ -298,13 +298,19 @@ impl Table {
         }
     }
 
-    fn route(&self, hash: InfoHash) -> Option<Handshake> {
+    fn route(&self, hash: InfoHash, reserved: Reserved) -> Option<Handshake> {
         let entry = self.torrents.get(self.by_hash.get(&hash)?)?;
+        // BEP 52: who comes with a hybrid's first hash and speaks v2 is answered with the second. qBittorrent 4.5 without
+        // metadata hangs up otherwise.
+        let info_hash = match entry.spec.info_hashes.as_slice() {
+            [_, second] if reserved.v2() => *second,
+            _ => hash,
+        };
         let reachable = matches!(entry.state, State::Awake(_) | State::Asleep(_));
         let peer_id = self.shared.peer_id;
         reachable.then_some(Handshake {
             reserved: Reserved::OURS,
-            info_hash: hash,
+            info_hash,
             peer_id,
         })
     }
@@ -400,11 +406,11 @@ impl Reception for Desk {
         !self.shared.is_banned(address)
     }
 
-    async fn answer(&self, hash: InfoHash) -> Option<Handshake> {
+    async fn answer(&self, hash: InfoHash, reserved: Reserved) -> Option<Handshake> {
         let (answer, answered) = oneshot::channel();
         self.requests
             .upgrade()?
-            .send(Request::Route(hash, answer))
+            .send(Request::Route(hash, reserved, answer))
             .await
             .ok()?;
         answered.await.ok()?

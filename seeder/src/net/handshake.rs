@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use shared::id::InfoHash;
-use shared::peer_wire::{HANDSHAKE_LENGTH, Handshake, PROTOCOL, WireError};
+use shared::peer_wire::{HANDSHAKE_LENGTH, Handshake, PROTOCOL, Reserved, WireError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -48,7 +48,7 @@ pub(crate) async fn call(stream: &mut TcpStream, ours: &Handshake) -> Result<Han
 /// We were called: hears which torrent is meant, asks `answer` what to say, and hears the rest.
 pub(crate) async fn welcome(
     stream: &mut TcpStream,
-    answer: impl AsyncFnOnce(InfoHash) -> Option<Handshake>,
+    answer: impl AsyncFnOnce(InfoHash, Reserved) -> Option<Handshake>,
 ) -> Result<Handshake, HandshakeError> {
     let exchange = async {
         let mut bytes = [0; HANDSHAKE_LENGTH];
@@ -59,11 +59,11 @@ pub(crate) async fn welcome(
             return Err(WireError::Protocol.into());
         }
         stream.read_exact(rest).await?;
-        let hash = rest
-            .get(8..)
-            .and_then(InfoHash::from_slice)
-            .ok_or(WireError::Protocol)?;
-        let ours = answer(hash).await.ok_or(HandshakeError::UnknownTorrent(hash))?;
+        let (reserved, hash) = rest.split_first_chunk().ok_or(WireError::Protocol)?;
+        let hash = InfoHash::from_slice(hash).ok_or(WireError::Protocol)?;
+        let ours = answer(hash, Reserved(*reserved))
+            .await
+            .ok_or(HandshakeError::UnknownTorrent(hash))?;
         stream.write_all(&ours.encode()).await?;
         stream.read_exact(tail).await?;
         Ok(Handshake::decode(&bytes)?)

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use shared::id::InfoHash;
-use shared::peer_wire::Handshake;
+use shared::peer_wire::{Handshake, Reserved};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,7 +26,7 @@ pub(crate) trait Reception: Clone + Send + Sync + 'static {
     /// May this address connect at all?
     fn admits(&self, address: IpAddr) -> bool;
     /// Our handshake, if we have this torrent.
-    fn answer(&self, hash: InfoHash) -> impl Future<Output = Option<Handshake>> + Send;
+    fn answer(&self, hash: InfoHash, reserved: Reserved) -> impl Future<Output = Option<Handshake>> + Send;
     /// Takes the connection over, once both handshakes are done.
     fn receive(
         &self,
@@ -98,7 +98,7 @@ fn make_room(order: &mut VecDeque<AbortHandle>, visits: usize) {
 
 async fn visit(mut stream: TcpStream, address: SocketAddr, reception: impl Reception) {
     prepare(&stream);
-    match handshake::welcome(&mut stream, |hash| reception.answer(hash)).await {
+    match handshake::welcome(&mut stream, |hash, reserved| reception.answer(hash, reserved)).await {
         Ok(handshake) => reception.receive(stream, address, handshake).await,
         Err(error) => debug!(%address, %error, "no handshake"),
     }
