@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use sha1::{Digest as _, Sha1};
 use shared::id::InfoHash;
 use shared::magnet::Magnet;
 
@@ -66,9 +65,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
             ))
         })?;
     let data = state::folder(args.ports.data.as_deref())?;
-    let _lock = state::lock(&data, &lock_name(wanted.info_hash, &wanted.torrent.root))?;
+    let (place, _locks) = state::place(&data, &wanted.torrent.root, &[wanted.info_hash])?;
     session::block_on(|stop| async {
-        let engine = session::start_engine(&args.ports, &data).await?;
+        let engine = session::start_engine(&args.ports, &place).await?;
         let got = get(&args, &engine, wanted, stop).await;
         engine.stop().await;
         got
@@ -119,13 +118,6 @@ fn from_file(file: &Path) -> Result<Wanted, Failure> {
             source: Source::Metainfo(Arc::new(metainfo)),
         },
     })
-}
-
-/// Two processes may fetch two torrents, or one torrent to two places, but not one to one place.
-fn lock_name(info_hash: InfoHash, root: &Path) -> String {
-    let place: [u8; 20] = Sha1::digest(root.as_os_str().as_encoded_bytes()).into();
-    let place: String = InfoHash(place).to_string().chars().take(16).collect();
-    format!("get-{info_hash}-{place}")
 }
 
 async fn get(args: &Args, engine: &Engine, wanted: Wanted, mut stop: Stop) -> Result<(), Failure> {

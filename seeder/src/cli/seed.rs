@@ -1,10 +1,11 @@
 //! `seeder seed FILE… --content DIR`: many torrents whose content is there already, one process, one port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
+use shared::id::InfoHash;
 use shared::metainfo::Metainfo;
 
 use super::flags::PortFlags;
@@ -34,24 +35,39 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     args.ports.check()?;
-    if !args.content.is_dir() {
-        let content = args.content.display();
-        return Err(Failure::Failed(format!(
-            "--content {content}: there is no such folder"
-        )));
-    }
+    let content = args.content.canonicalize();
+    let content = content.map_err(|error| {
+        Failure::Failed(format!(
+            "--content {}: {error}; name the folder that holds the content",
+            args.content.display()
+        ))
+    })?;
     let torrents = args
         .files
         .iter()
         .map(|file| read_torrent(file))
         .collect::<Result<Vec<_>, _>>()?;
+    let hashes: Vec<InfoHash> = torrents.iter().map(|torrent| torrent.info.wire_hash()).collect();
+    refuse_twice(&args.files, &hashes)?;
     let data = state::folder(args.ports.data.as_deref())?;
+    let (place, _locks) = state::place(&data, &content, &hashes)?;
     session::block_on(|stop| async {
-        let engine = session::start_engine(&args.ports, &data).await?;
+        let engine = session::start_engine(&args.ports, &place).await?;
         let seeded = seed(&args, &engine, torrents, stop).await;
         engine.stop().await;
         seeded
     })
+}
+
+fn refuse_twice(files: &[PathBuf], hashes: &[InfoHash]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    match files.iter().zip(hashes).find(|(_, hash)| !seen.insert(*hash)) {
+        None => Ok(()),
+        Some((file, _)) => Err(Failure::Usage(format!(
+            "{}: this torrent is named twice; once is enough",
+            file.display()
+        ))),
+    }
 }
 
 /// What is said of a torrent.

@@ -171,7 +171,7 @@ struct Share {
 
 impl Share {
     async fn run(self, stop: Stop) -> Result<(), Failure> {
-        let engine = session::start_engine(&self.args.ports, &self.data).await?;
+        let engine = session::start_engine(&self.args.ports, &self.data.join("shares")).await?;
         let tracker = if self.tiers.is_empty() {
             Some(Embedded::start(&self.args, &self.made).await?)
         } else {

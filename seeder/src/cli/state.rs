@@ -4,6 +4,9 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use sha1::{Digest as _, Sha1};
+use shared::id::InfoHash;
+
 use super::Failure;
 
 /// The state folder: what was asked for, or the place where the system keeps a program's state. Made when missing.
@@ -39,6 +42,19 @@ pub fn make(folder: &Path) -> Result<(), Failure> {
                 folder.display()
             ))
         })
+}
+
+/// What is remembered of torrents whose content lies in one folder, and the sole right to work on one of them there: two
+/// processes may fetch two torrents, or one torrent to two folders, but not one to one.
+pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Vec<Lock>), Failure> {
+    let digest: [u8; 20] = Sha1::digest(content.as_os_str().as_encoded_bytes()).into();
+    let id: String = InfoHash(digest).to_string().chars().take(16).collect();
+    let folder = data.join("places").join(&id);
+    make(&folder)?;
+    let locks = torrents
+        .iter()
+        .map(|torrent| lock(data, &format!("{id}-{torrent}")));
+    Ok((folder, locks.collect::<Result<_, _>>()?))
 }
 
 /// Writes a file whole or not at all: a reader never finds half of it.
@@ -106,6 +122,18 @@ mod tests {
             Some("/home/anna/.local/state/kinswarm".into())
         );
         assert_eq!(default_with(&[]), None);
+    }
+
+    #[test]
+    fn one_torrent_at_one_place_has_one_process() {
+        let data = tempfile::tempdir().unwrap();
+        let (here, there) = (Path::new("/here"), Path::new("/there"));
+        let (one, other) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        let (first, _held) = place(data.path(), here, &[one]).unwrap();
+        let (second, _also) = place(data.path(), there, &[one]).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(place(data.path(), here, &[other]).unwrap().0, first);
+        assert!(place(data.path(), here, &[other, one]).is_err());
     }
 
     #[test]
