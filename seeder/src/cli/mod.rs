@@ -3,6 +3,7 @@
 //! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print`],
 //! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+pub mod audience;
 pub mod completions;
 pub mod create;
 pub mod events;

@@ -8,6 +8,7 @@ use serde_json::json;
 use shared::id::InfoHash;
 use shared::metainfo::Metainfo;
 
+use super::audience::Audience;
 use super::flags::PortFlags;
 use super::inspect::read_torrent;
 use super::session::Stop;
@@ -94,15 +95,22 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, mut stop: S
         names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
     }
     announce_start(args, engine, names.len())?;
+    let mut audience = Audience::watch(names.keys().copied().collect(), !args.json);
     loop {
         let event = tokio::select! {
-            () = stop.asked() => return Ok(()),
+            () = stop.asked() => break,
+            () = audience.due() => {
+                audience.look(engine).await;
+                continue;
+            }
             event = session::next(&mut happening) => event,
         };
         if let Some(named) = names.get(&events::key_of(&event)) {
-            report(args, &event, named)?;
+            audience.aside(|| report(args, &event, named))?;
         }
     }
+    audience.leave();
+    Ok(())
 }
 
 fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use shared::magnet::Magnet;
 use shared::metainfo::Metainfo;
 use tracker::server::{Admission, Config, Server, StartError};
 
+use super::audience::Audience;
 use super::flags::PortFlags;
 use super::made::{self, Made};
 use super::reach::{self, Scope};
@@ -194,9 +195,14 @@ impl Share {
         if !self.args.json {
             warn_of_reach(places);
         }
+        let mut audience = Audience::watch(silent.keys().copied().collect(), !self.args.json);
         loop {
             let event = tokio::select! {
-                () = stop.asked() => return Ok(()),
+                () = stop.asked() => break,
+                () = audience.due() => {
+                    audience.look(engine).await;
+                    continue;
+                }
                 event = session::next(&mut events) => event,
             };
             if let Event::TrackerAnswered {
@@ -206,10 +212,12 @@ impl Share {
             } = event
                 && let Some(shared) = silent.remove(&key)
             {
-                introduce(&shared, self.args.json, silent.is_empty())?;
+                audience.aside(|| introduce(&shared, self.args.json, silent.is_empty()))?;
             }
-            session::warn_of(&event);
+            audience.warn_of(&event);
         }
+        audience.leave();
+        Ok(())
     }
 
     async fn add(&self, engine: &Engine, places: &Places) -> Result<BTreeMap<TorrentKey, Shared>, Failure> {
