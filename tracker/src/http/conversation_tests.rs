@@ -141,7 +141,7 @@ async fn a_lane_that_stops_sends_the_answer_that_is_under_way_and_reads_nothing_
         // The lane has answered, and the stream took no more than its beginning.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut heard = Vec::new();
-        let (_, read) = tokio::join!(lane.finish(), client.read_to_end(&mut heard));
+        let ((), read) = tokio::join!(lane.finish(), client.read_to_end(&mut heard));
         read.unwrap();
         String::from_utf8(heard).unwrap()
     };
