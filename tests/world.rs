@@ -456,7 +456,7 @@ impl World {
         self.node(from).conns.insert(key(0), conn);
         self.node(to).conns.insert(key(1), conn);
         if self.dice.random_bool(self.weather.breaks) {
-            let delay = self.some_time(Duration::from_secs(1 * 60));
+            let delay = self.some_time(Duration::from_secs(60));
             self.post(delay, Event::Cut { conn });
         }
         let port = self.dice.random_range(40_000..60_000);

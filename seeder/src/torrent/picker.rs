@@ -528,13 +528,13 @@ mod tests {
         }
 
         fn ask(&mut self, peer: char, room: usize, again: bool) -> String {
-            let (has, asked) = self.peers.get_mut(&peer).unwrap();
+            let (has, owes) = self.peers.get_mut(&peer).unwrap();
             let alone = self.suspects.contains(&peer);
             let asker = Asker {
                 peer: PeerKey(peer.into()),
                 has,
                 alone,
-                asked,
+                asked: owes,
                 pickable: u32::MAX,
             };
             let picked = if again {
@@ -542,7 +542,7 @@ mod tests {
             } else {
                 self.picker.pick(NOW, &asker, room, &mut self.dice)
             };
-            asked.extend(&picked);
+            owes.extend(&picked);
             self.picker.check_invariants();
             let names = picked
                 .iter()

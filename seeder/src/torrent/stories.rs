@@ -393,7 +393,9 @@ fn of_two_who_sent_a_wrong_piece_the_liar_is_found_by_itself() {
         .into();
     assert_eq!(asked, [[span(9, 0), span(9, 1)], [span(9, 2), span(9, 3)]]);
     for (peer, spans) in [1, 2].into_iter().zip(asked) {
-        spans.into_iter().for_each(|span| _ = story.give(peer, span));
+        for span in spans {
+            story.give(peer, span);
+        }
     }
     let piece = geometry().piece(9).unwrap();
     let wrong = story.tell(Input::Verified { piece, good: false });
@@ -477,7 +479,6 @@ fn silence_is_broken_before_two_minutes_and_silent_peers_are_let_go() {
     let spoken = sent(1, &story.wait(120));
     assert_eq!(spoken, [Message::KeepAlive]);
     assert_eq!(goodbye(1, &story.wait(31)), Some(&Why::Silent(150)));
-    assert_eq!(story.torrent.deadline().is_some(), true);
 }
 
 #[test]
