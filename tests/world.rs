@@ -145,6 +145,15 @@ enum Event {
         node: usize,
         life: u32,
     },
+    Failed {
+        node: usize,
+        life: u32,
+        piece: PieceIndex,
+    },
+    Ready {
+        node: usize,
+        life: u32,
+    },
     Tracked {
         node: usize,
     },
@@ -169,6 +178,8 @@ pub struct Weather {
     pub breaks: f64,
     /// Bytes of disk credit of every torrent.
     pub disk_credit: u64,
+    /// Chance that a write fails; the disk is ready again a few seconds later.
+    pub disk_fails: f64,
 }
 
 impl Default for Weather {
@@ -178,6 +189,7 @@ impl Default for Weather {
             uplink: 2_000_000,
             breaks: 0.1,
             disk_credit: 4 * 1024 * 1024,
+            disk_fails: 0.0,
         }
     }
 }
@@ -277,7 +289,15 @@ impl World {
             Event::Stored { node, life, bytes } if self.lives(node, life) => self.stored(node, bytes),
             Event::Hashed { node, life, piece } if self.lives(node, life) => self.hashed(node, piece),
             Event::Opened { node, life } if self.lives(node, life) => self.opened(node),
-            Event::Stored { .. } | Event::Hashed { .. } | Event::Opened { .. } => (),
+            Event::Failed { node, life, piece } if self.lives(node, life) => {
+                self.tell(node, Input::StoreFailed { piece });
+            }
+            Event::Ready { node, life } if self.lives(node, life) => self.tell(node, Input::DiskReady),
+            Event::Stored { .. }
+            | Event::Hashed { .. }
+            | Event::Opened { .. }
+            | Event::Failed { .. }
+            | Event::Ready { .. } => (),
             Event::Tracked { node } => self.tracked(node),
             Event::Cut { conn } => self.cut(conn),
             Event::Stop { node } => self.stop(node),
@@ -666,6 +686,12 @@ impl World {
                 bytes: block.length().into(),
             },
         );
+        if self.dice.random_bool(self.weather.disk_fails) {
+            let piece = block.piece();
+            self.post(Duration::from_millis(5), Event::Failed { node, life, piece });
+            let repair = self.some_time(Duration::from_secs(5)) + Duration::from_millis(5);
+            self.post(repair, Event::Ready { node, life });
+        }
     }
 
     fn stored(&mut self, node: usize, bytes: u64) {

@@ -87,6 +87,38 @@ fn a_swarm_with_little_memory_and_a_bad_network_finishes_too() {
 }
 
 #[test]
+fn disks_that_fail_now_and_then_delay_but_lose_nothing() {
+    let weather = Weather {
+        disk_fails: 0.01,
+        ..Weather::default()
+    };
+    check("bad disks", 700..706, weather, ten);
+}
+
+/// With nine who want all of it, the seed alone would have to give nine copies.
+#[test]
+fn leechers_serve_each_other() {
+    for seed in 0..6 {
+        let mut world = World::new(
+            seed,
+            Weather {
+                breaks: 0.0,
+                ..Weather::default()
+            },
+        );
+        ten(&mut world);
+        assert!(world.run_until(LIMIT), "seed {seed}");
+        let given = |node: &tests::world::Node| node.torrent.status().uploaded;
+        let all: u64 = world.nodes.iter().map(given).sum();
+        let by_seed = world.nodes.first().map_or(0, given);
+        assert!(
+            by_seed * 2 < all,
+            "seed {seed}: the first gave {by_seed} of {all} bytes"
+        );
+    }
+}
+
+#[test]
 fn a_liar_is_banned_by_all_whom_it_spoiled_a_piece_and_nobody_else_is() {
     let with_liar = |world: &mut World| {
         ten(world);
