@@ -302,13 +302,13 @@ impl Driver {
     }
 
     fn dial(&mut self, address: SocketAddr) {
-        let (shared, ours) = (Arc::clone(&self.shared), self.handshake());
+        let (shared, spec, ours) = (Arc::clone(&self.shared), Arc::clone(&self.spec), self.handshake());
         self.jobs.spawn(async move {
             let Some(place) = shared.place(address.ip()) else {
                 let refused = std::io::Error::other("no place for another connection");
                 return Job::Dialed(address, Err(refused.into()));
             };
-            let dialed = dialer::dial(address, ours, &shared.half_open).await;
+            let dialed = dialer::dial(address, ours, &spec.info_hashes, &shared.half_open).await;
             Job::Dialed(address, dialed.map(|(stream, theirs)| (stream, theirs, place)))
         });
     }

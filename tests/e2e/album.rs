@@ -104,6 +104,7 @@ impl Album {
     #[track_caller]
     pub(crate) fn create(&self, words: &[&str]) -> PathBuf {
         let file = self.place("Holidays.torrent");
+        let _ = fs::remove_file(&file);
         let creating = Program::seeder()
             .arg("create")
             .arg(self.content())

@@ -62,6 +62,8 @@ fn no_verified_piece_is_fetched_again_after_twenty_kills() {
         .iter()
         .filter(|heard| matches!(heard.what, What::Asked(_)))
         .count();
+    let told = seed.diary().len() - asked;
+    assert!(told > KILLS, "it told of {told} verified pieces only: nothing was shown");
     println!("{asked} blocks were asked for, {} would do", stock_blocks());
 }
 

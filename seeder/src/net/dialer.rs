@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shared::id::InfoHash;
 use shared::peer_wire::Handshake;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -16,12 +17,13 @@ const CONNECT_TIME: Duration = Duration::from_secs(8);
 pub(crate) async fn dial(
     address: SocketAddr,
     ours: Handshake,
+    names: &[InfoHash],
     half_open: &Semaphore,
 ) -> Result<(TcpStream, Handshake), HandshakeError> {
     // The semaphore is never closed; if it were, calling unbounded would be no disaster.
     let _place = half_open.acquire().await;
     let mut stream = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(address)).await??;
     super::listener::prepare(&stream);
-    let theirs = handshake::call(&mut stream, &ours).await?;
+    let theirs = handshake::call(&mut stream, &ours, names).await?;
     Ok((stream, theirs))
 }

@@ -29,14 +29,19 @@ pub(crate) enum HandshakeError {
     TimedOut(#[from] tokio::time::error::Elapsed),
 }
 
-/// We called: says who we are, and hears who they are.
-pub(crate) async fn call(stream: &mut TcpStream, ours: &Handshake) -> Result<Handshake, HandshakeError> {
+/// We called: says who we are, and hears who they are. `names` are all the hashes of the torrent: a hybrid has two, and who
+/// was called by the first may answer with the second (BEP 52).
+pub(crate) async fn call(
+    stream: &mut TcpStream,
+    ours: &Handshake,
+    names: &[InfoHash],
+) -> Result<Handshake, HandshakeError> {
     let exchange = async {
         stream.write_all(&ours.encode()).await?;
         let mut bytes = [0; HANDSHAKE_LENGTH];
         stream.read_exact(&mut bytes).await?;
         let theirs = Handshake::decode(&bytes)?;
-        if theirs.info_hash == ours.info_hash {
+        if names.contains(&theirs.info_hash) {
             Ok(theirs)
         } else {
             Err(HandshakeError::OtherTorrent(theirs.info_hash))
