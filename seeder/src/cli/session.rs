@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
-use crate::engine::{Engine, EngineConfig, Event, Limits};
+use crate::engine::{Engine, EngineConfig, EngineError, Event, Limits};
 
 /// Runs a command to its end. From its first step on, a request to stop finds somebody who hears it.
 pub fn block_on<Running>(command: impl FnOnce(Stop) -> Running) -> Result<(), Failure>
@@ -75,7 +75,8 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
                 }
                 return Ok(engine);
             }
-            Err(error) => refused = refused.or(Some(error)),
+            Err(error @ EngineError::Listen { .. }) => refused = refused.or(Some(error)),
+            Err(error) => return Err(Failure::failed(error)),
         }
     }
     let why = refused.map_or_else(|| "nowhere to listen".to_owned(), |error| error.to_string());

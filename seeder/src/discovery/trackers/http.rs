@@ -42,6 +42,8 @@ pub(super) struct Http {
     v6: Client,
     port_v4: Option<u16>,
     port_v6: Option<u16>,
+    /// Without them no TLS connection can be trusted.
+    knows_authorities: bool,
 }
 
 impl Http {
@@ -53,11 +55,21 @@ impl Http {
                 .find(|address| address.is_ipv4() == v4)
                 .map(SocketAddr::port)
         };
+        let (v4, v6): (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+        // A bare system has no certificates of authorities. Trackers without TLS need none.
+        let (v4, v6, knows_authorities) = match (client(v4).build(), client(v6).build()) {
+            (Ok(v4), Ok(v6)) => (v4, v6, true),
+            _ => {
+                let bare = |from| client(from).tls_certs_only([]).build();
+                (bare(v4)?, bare(v6)?, false)
+            }
+        };
         Ok(Self {
-            v4: client(Ipv4Addr::UNSPECIFIED.into())?,
-            v6: client(Ipv6Addr::UNSPECIFIED.into())?,
+            v4,
+            v6,
             port_v4: port(true),
             port_v6: port(false),
+            knows_authorities,
         })
     }
 
@@ -105,6 +117,10 @@ impl Http {
             Ok(url) => url,
             Err(reason) => return Heard::Nonsense(reason),
         };
+        if url.scheme() == "https" && !self.knows_authorities {
+            let why = "this system has no certificates to know https trackers by; install ca-certificates";
+            return Heard::Nothing(why.to_owned());
+        }
         let client = match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
@@ -118,7 +134,7 @@ impl Http {
 }
 
 /// A client that speaks from one family only. No proxy: the tracker takes the sender's address for ours.
-fn client(from: IpAddr) -> Result<Client, reqwest::Error> {
+fn client(from: IpAddr) -> ClientBuilder {
     ClientBuilder::new()
         .user_agent(concat!("kinswarm-seeder/", env!("CARGO_PKG_VERSION")))
         .local_address(from)
@@ -129,7 +145,6 @@ fn client(from: IpAddr) -> Result<Client, reqwest::Error> {
         .referer(false)
         .http1_only()
         .redirect(Policy::custom(follow))
-        .build()
 }
 
 /// A redirect may lead to another tracker, but not out of TLS, and not in circles.

@@ -204,14 +204,12 @@ impl Task {
 
     /// Says goodbye for one torrent, or for all.
     fn leave(&mut self, key: Option<TorrentKey>) {
-        let leaving: Vec<Id> = self
-            .entries
-            .keys()
-            .copied()
-            .filter(|id| key.is_none_or(|key| id.0 == key))
-            .collect();
+        let leaving: BTreeSet<Id> = match key {
+            Some(key) => self.ids_of(key).collect(),
+            None => self.entries.keys().copied().collect(),
+        };
+        self.forget_waiting(&leaving);
         for id in leaving {
-            self.forget_waiting(id);
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.leaving = true;
             }
@@ -221,17 +219,23 @@ impl Task {
     }
 
     /// Announces that have not left say nothing that a goodbye would not unsay, but for a completion, which is counted.
-    fn forget_waiting(&mut self, id: Id) {
-        let mut forgotten = 0;
+    fn forget_waiting(&mut self, leaving: &BTreeSet<Id>) {
+        let entries = &mut self.entries;
         for host in self.hosts.values_mut() {
-            let before = host.waiting.len();
-            host.waiting
-                .retain(|(other, announce)| *other != id || announce.event == Event::Completed);
-            forgotten += before - host.waiting.len();
+            host.waiting.retain(|(id, announce)| {
+                let stays = !leaving.contains(id) || announce.event == Event::Completed;
+                if !stays && let Some(entry) = entries.get_mut(id) {
+                    entry.open -= 1;
+                }
+                stays
+            });
         }
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.open -= forgotten;
-        }
+    }
+
+    /// The hashes of a torrent: a hybrid has two.
+    fn ids_of(&self, key: TorrentKey) -> impl Iterator<Item = Id> + '_ {
+        let all = (key, InfoHash([0; 20]))..=(key, InfoHash([0xff; 20]));
+        self.entries.range(all).map(|(id, _)| *id)
     }
 
     fn forget_if_gone(&mut self, id: Id) {
@@ -247,7 +251,7 @@ impl Task {
     }
 
     fn tell_all(&mut self, key: TorrentKey, input: &announcer::Input) {
-        let ids: Vec<Id> = self.entries.keys().copied().filter(|id| id.0 == key).collect();
+        let ids: Vec<Id> = self.ids_of(key).collect();
         for id in ids {
             self.tell(id, input.clone());
         }
@@ -288,11 +292,13 @@ impl Task {
 
     /// Lets announces travel as far as the bounds allow.
     fn start_waiting(&mut self) {
+        if self.attempts.len() >= IN_ALL || self.untaken.len() >= UNTAKEN_MAX {
+            return;
+        }
         let mut starting = Vec::new();
         for (name, host) in &mut self.hosts {
             while host.travelling < PER_HOST
                 && self.attempts.len() + starting.len() < IN_ALL
-                && self.untaken.len() < UNTAKEN_MAX
                 && let Some((id, announce)) = next_of(host, self.attempts.values().chain(&starting))
             {
                 host.travelling += 1;
