@@ -41,7 +41,7 @@ impl Torrent {
         rng: &mut impl Rng,
     ) {
         match message {
-            MetadataMessage::Request { piece } => self.answer_metadata(now, peer, piece),
+            MetadataMessage::Request { piece } => self.answer_metadata(now, peer, piece, rng),
             MetadataMessage::Reject { .. } => {
                 if let Some(fetch) = &mut self.fetch {
                     fetch.rejected(now, peer);
@@ -123,13 +123,16 @@ impl Torrent {
         self.peer_told(now, peer, rng);
     }
 
-    fn answer_metadata(&mut self, now: Moment, peer: PeerKey, piece: u32) {
+    fn answer_metadata(&mut self, now: Moment, peer: PeerKey, piece: u32, rng: &mut impl Rng) {
         let info = self.content.as_ref().map(|content| &content.info);
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
         let answer = metadata::answer(info, &mut session.metadata_served, piece);
-        self.send_metadata(now, peer, &answer);
+        let refused = matches!(answer, MetadataMessage::Reject { .. });
+        if !refused || self.bears_refusal(now, peer, rng) {
+            self.send_metadata(now, peer, &answer);
+        }
     }
 
     fn send_metadata(&mut self, now: Moment, peer: PeerKey, message: &MetadataMessage) {

@@ -534,12 +534,30 @@ fn addresses_are_called_once_and_connections_bounded() {
     );
     story.connect_as(1, Reserved::OURS, PeerId([1; 20]), Direction::Outgoing);
     story.connect_as(2, Reserved::OURS, PeerId([2; 20]), Direction::Outgoing);
+    for peer in [1, 2] {
+        story.hear(peer, Message::Interested);
+    }
     assert_eq!(
         goodbye(7, &story.connect(7, Reserved::OURS)),
         Some(&Why::TooManyConnections(2))
     );
     let next = story.tell(Input::Disconnected { peer: key(1) });
     assert_eq!(next, [Output::Dial { address: address(3) }]);
+}
+
+#[test]
+fn who_wants_nothing_makes_room_for_who_comes() {
+    let settings = Settings {
+        connections_max: 2,
+        ..Settings::default()
+    };
+    let mut story = Story::with(Some(&[]), settings);
+    story.connect(1, Reserved::OURS);
+    story.connect(2, Reserved::OURS);
+    story.hear(1, Message::Interested);
+    let outputs = story.connect(3, Reserved::OURS);
+    assert_eq!(goodbye(2, &outputs), Some(&Why::TooManyConnections(2)));
+    assert_eq!(story.torrent.status().peers, 2);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use shared::peer_wire::{Message, Span};
 use super::choker::{Candidate, Mode};
 use super::events::{Output, PeerKey, Why};
 use super::machine::Torrent;
+use super::session::Session;
 
 impl Torrent {
     /// A peer asks for a block.
@@ -40,22 +41,29 @@ impl Torrent {
         }
     }
 
-    /// Says no, where the fast extension lets us. Who does not listen to it is let go.
+    /// Says no, where the fast extension lets us.
     pub(super) fn refuse(&mut self, now: Moment, peer: PeerKey, span: Span, rng: &mut impl Rng) {
+        let fast = self.sessions.get(&peer).is_some_and(Session::fast);
+        if self.bears_refusal(now, peer, rng) && fast {
+            self.send(now, peer, Message::Reject(span));
+        }
+    }
+
+    /// Counts a refusal. Who does not listen to them is let go; the count begins anew with every round of the choker.
+    pub(super) fn bears_refusal(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) -> bool {
         // A full queue may still be under way when a choke reaches the peer; a second one may not.
         let most = u32::try_from(self.settings.requests_in_max)
             .unwrap_or(u32::MAX)
             .saturating_mul(2);
         let Some(session) = self.sessions.get_mut(&peer) else {
-            return;
+            return false;
         };
         session.refused += 1;
         let refused = session.refused;
         if refused > most {
             self.dismiss(now, peer, Why::TooManyRequests(refused), rng);
-        } else if session.fast() {
-            self.send(now, peer, Message::Reject(span));
         }
+        refused <= most
     }
 
     /// So many bytes of blocks have left for the socket.
@@ -111,7 +119,7 @@ impl Torrent {
 
     fn candidates(&self, now: Moment) -> Vec<Candidate> {
         let seeding = self.mode() == Mode::Seeding;
-        let candidate = |(peer, session): (&PeerKey, &super::session::Session)| {
+        let candidate = |(peer, session): (&PeerKey, &Session)| {
             let rate = if seeding { session.given } else { session.taken };
             session.candidate(*peer, rate.per_second(now))
         };
