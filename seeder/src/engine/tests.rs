@@ -257,8 +257,8 @@ async fn rude_bytes_end_their_own_connection_and_nothing_else() {
     let garbage = [hello(&rig), vec![0xa5; 70_000]].concat();
     let unknown = [&hello(&rig)[..28], &[9; 40]].concat();
     let web = b"GET / HTTP/1.1\r\nHost: example\r\n\r\n".repeat(3);
-    for (number, bytes) in [ten_gigabytes, garbage, unknown, web].into_iter().enumerate() {
-        is_closed_after(&seeder, 10 + number as u8, &bytes).await;
+    for (last, bytes) in (10..).zip([ten_gigabytes, garbage, unknown, web]) {
+        is_closed_after(&seeder, last, &bytes).await;
     }
     still_serves(&rig, &seeder).await;
 }
@@ -268,8 +268,8 @@ async fn a_thousand_silent_strangers_keep_nobody_out() {
     let rig = Rig::album();
     let seeder = seeder(&rig).await;
     let mut silent = Vec::new();
-    for number in 0..1_000_u32 {
-        let mut socket = stranger(&seeder, 20 + (number % 200) as u8).await;
+    for number in (0..200_u8).cycle().take(1_000) {
+        let mut socket = stranger(&seeder, 20 + number).await;
         // Half of them begin a handshake and stop in the middle.
         if number % 2 == 0 {
             socket.write_all(&hello(&rig)[..30]).await.unwrap();
