@@ -61,6 +61,8 @@ pub(crate) struct Writer {
     /// Set while the disk is in trouble.
     retry_at: Option<Instant>,
     in_trouble: bool,
+    /// Pieces whose work failed and is to be done again; the trouble is over when all of it is done.
+    stuck: BTreeSet<PieceIndex>,
 }
 
 type Outcome = Result<Done, StorageError>;
@@ -88,6 +90,7 @@ impl Writer {
             busy: BTreeSet::new(),
             retry_at: None,
             in_trouble: !opened.troubles.is_empty(),
+            stuck: BTreeSet::new(),
         }
     }
 
@@ -172,6 +175,7 @@ impl Writer {
             match outcome {
                 Err(error) => {
                     news.extend(self.trouble(error));
+                    self.stuck.insert(piece);
                     self.queue.push_front(task);
                     continue;
                 }
@@ -180,7 +184,8 @@ impl Writer {
                 Ok(Done::Gone) => news.push(DiskNews::Gone { piece }),
             }
             credit += bytes;
-            if std::mem::take(&mut self.in_trouble) {
+            self.stuck.remove(&piece);
+            if self.stuck.is_empty() && std::mem::take(&mut self.in_trouble) {
                 news.push(DiskNews::Recovered);
             }
         }
