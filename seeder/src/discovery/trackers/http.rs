@@ -57,12 +57,12 @@ impl Http {
         };
         let (v4, v6): (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
         // A bare system has no certificates of authorities. Trackers without TLS need none.
-        let (v4, v6, knows_authorities) = match (client(v4).build(), client(v6).build()) {
-            (Ok(v4), Ok(v6)) => (v4, v6, true),
-            _ => {
-                let bare = |from| client(from).tls_certs_only([]).build();
-                (bare(v4)?, bare(v6)?, false)
-            }
+        let clients = (client(v4).build(), client(v6).build());
+        let (v4, v6, knows_authorities) = if let (Ok(v4), Ok(v6)) = clients {
+            (v4, v6, true)
+        } else {
+            let bare = |from| client(from).tls_certs_only([]).build();
+            (bare(v4)?, bare(v6)?, false)
         };
         Ok(Self {
             v4,
