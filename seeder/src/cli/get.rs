@@ -66,10 +66,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         })?;
     let data = state::folder(args.ports.data.as_deref())?;
     let (place, _locks) = state::place(&data, &wanted.torrent.root, &[wanted.info_hash])?;
-    session::block_on(|stop| async {
+    session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
-        let got = get(&args, &engine, wanted, stop).await;
-        engine.stop().await;
+        let got = get(&args, &engine, wanted, &mut stop).await;
+        session::leave(engine, &mut stop).await;
         got
     })
 }
@@ -120,7 +120,7 @@ fn from_file(file: &Path) -> Result<Wanted, Failure> {
     })
 }
 
-async fn get(args: &Args, engine: &Engine, wanted: Wanted, mut stop: Stop) -> Result<(), Failure> {
+async fn get(args: &Args, engine: &Engine, wanted: Wanted, stop: &mut Stop) -> Result<(), Failure> {
     let Wanted {
         torrent,
         info_hash,

@@ -52,10 +52,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     refuse_twice(&args.files, &hashes)?;
     let data = state::folder(args.ports.data.as_deref())?;
     let (place, _locks) = state::place(&data, &content, &hashes)?;
-    session::block_on(|stop| async {
+    session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
-        let seeded = seed(&args, &engine, torrents, stop).await;
-        engine.stop().await;
+        let seeded = seed(&args, &engine, torrents, &mut stop).await;
+        session::leave(engine, &mut stop).await;
         seeded
     })
 }
@@ -77,7 +77,7 @@ struct Named {
     info_hash: String,
 }
 
-async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, mut stop: Stop) -> Result<(), Failure> {
+async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut Stop) -> Result<(), Failure> {
     let mut happening = engine.subscribe();
     let mut names: BTreeMap<TorrentKey, Named> = BTreeMap::new();
     for metainfo in torrents {

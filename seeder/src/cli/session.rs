@@ -156,6 +156,14 @@ fn elsewhere(engine: &Engine) -> String {
     )
 }
 
+/// Ends an engine kindly. Whoever asks a second time is impatient, and gets what he wants.
+pub async fn leave(engine: Engine, stop: &mut Stop) {
+    tokio::select! {
+        () = engine.stop() => (),
+        () = stop.asked() => tell("leaving at once; trackers will forget us by themselves"),
+    }
+}
+
 /// Where to try to listen, in this order. Some systems have no IPv6, and the usual port may be taken.
 pub fn attempts(asked: &[SocketAddr], usual: u16) -> Vec<Vec<SocketAddr>> {
     if !asked.is_empty() {

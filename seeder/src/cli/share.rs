@@ -171,7 +171,7 @@ struct Share {
 }
 
 impl Share {
-    async fn run(self, stop: Stop) -> Result<(), Failure> {
+    async fn run(self, mut stop: Stop) -> Result<(), Failure> {
         let engine = session::start_engine(&self.args.ports, &self.data.join("shares")).await?;
         let tracker = if self.tiers.is_empty() {
             Some(Embedded::start(&self.args, &self.made).await?)
@@ -180,8 +180,8 @@ impl Share {
         };
         let host = self.args.host.as_deref();
         let places = Places::new(host, &self.tiers, tracker.as_ref(), engine.listen_addresses()).await?;
-        let seeded = self.seed(&engine, &places, stop).await;
-        engine.stop().await;
+        let seeded = self.seed(&engine, &places, &mut stop).await;
+        session::leave(engine, &mut stop).await;
         if let Some(tracker) = tracker {
             tracker.server.stop().await;
         }
@@ -189,7 +189,7 @@ impl Share {
     }
 
     /// Gives the torrents to the engine, prints each once others can come, and goes on until it is asked to stop.
-    async fn seed(&self, engine: &Engine, places: &Places, mut stop: Stop) -> Result<(), Failure> {
+    async fn seed(&self, engine: &Engine, places: &Places, stop: &mut Stop) -> Result<(), Failure> {
         let mut events = engine.subscribe();
         let mut silent = self.add(engine, places).await?;
         if !self.args.json {
