@@ -63,7 +63,10 @@ fn no_verified_piece_is_fetched_again_after_twenty_kills() {
         .filter(|heard| matches!(heard.what, What::Asked(_)))
         .count();
     let told = seed.diary().len() - asked;
-    assert!(told > KILLS, "it told of {told} verified pieces only: nothing was shown");
+    assert!(
+        told > KILLS,
+        "it told of {told} verified pieces only: nothing was shown"
+    );
     println!("{asked} blocks were asked for, {} would do", stock_blocks());
 }
 
