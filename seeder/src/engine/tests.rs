@@ -395,3 +395,74 @@ async fn stopping_takes_no_five_seconds() {
     engine.add(torrent).await.unwrap();
     timeout(Duration::from_secs(5), engine.stop()).await.unwrap();
 }
+
+#[tokio::test]
+async fn both_families_share_one_port_and_both_lead_in() {
+    let rig = Rig::album();
+    let config = EngineConfig {
+        listen: ["127.0.0.1:0", "[::1]:0"]
+            .map(|address| address.parse().unwrap())
+            .to_vec(),
+        data: None,
+        peer_id: PeerId([b'S'; 20]),
+        limits: Limits::default(),
+    };
+    let seeder = Engine::start(config).await.unwrap();
+    let mut events = seeder.subscribe();
+    seeder
+        .add(torrent(&rig, "source", Mode::Seed, &[]))
+        .await
+        .unwrap();
+    hear(&mut events, |event| matches!(event, Event::Checked { .. })).await;
+    let ports: Vec<_> = seeder.listen_addresses().iter().map(SocketAddr::port).collect();
+    assert_eq!(ports[0], ports[1]);
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(
+            &rig,
+            "target",
+            Mode::Get,
+            &seeder.listen_addresses()[1..],
+        ))
+        .await
+        .unwrap();
+    hear(&mut events, finished).await;
+    rig.same("a.jpg");
+}
+
+#[tokio::test]
+async fn a_seeder_whose_file_is_missing_gives_the_rest_and_fetches_nothing() {
+    let rig = Rig::album();
+    let whole = seeder(&rig).await;
+    let getter = engine(b'G', None).await;
+    let mut events = getter.subscribe();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, whole.listen_addresses()))
+        .await
+        .unwrap();
+    hear(&mut events, finished).await;
+    std::fs::remove_file(rig.path("target/album/b/d.jpg")).unwrap();
+    let partial = engine(b'P', None).await;
+    let mut partial_events = partial.subscribe();
+    let key = partial
+        .add(torrent(&rig, "target", Mode::Seed, whole.listen_addresses()))
+        .await
+        .unwrap();
+    hear(&mut partial_events, |event| {
+        matches!(event, Event::Checked { have: 3, .. })
+    })
+    .await;
+    let another = engine(b'A', None).await;
+    let mut events = another.subscribe();
+    another
+        .add(torrent(&rig, "second", Mode::Get, partial.listen_addresses()))
+        .await
+        .unwrap();
+    let mut done = 0;
+    while done < 3 {
+        done += pieces(&hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await);
+    }
+    assert_eq!(partial.status(key).await.unwrap().facts.downloaded, 0);
+    assert!(!rig.path("target/album/b/d.jpg").exists());
+}
