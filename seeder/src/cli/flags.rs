@@ -11,7 +11,7 @@ pub const DEFAULT_PORT: u16 = 16_881;
 /// Where peers reach us, and where state lies.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PortFlags {
-    /// Accept peers at this address; port 0 picks a free one [default: 0.0.0.0:16881 and [::]:16881]
+    /// Accept peers at this address; port 0 picks a free one [default: `0.0.0.0:16881` and `[::]:16881`]
     #[arg(long, value_name = "ADDR", env = "SEEDER__LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
 

@@ -1,6 +1,6 @@
 //! The commands: what was typed, and what each one does with the engine and the library.
 //!
-//! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print`],
+//! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print()`],
 //! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 pub mod audience;

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 
-    /// Where the own tracker listens; port 0 picks one [default: 0.0.0.0:6969 and [::]:6969]
+    /// Where the own tracker listens; port 0 picks one [default: `0.0.0.0:6969` and `[::]:6969`]
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     tracker_listen: Vec<SocketAddr>,
 

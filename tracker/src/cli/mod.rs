@@ -67,7 +67,7 @@ struct ServeArgs {
     /// Serve anyone and any torrent, without members
     #[arg(long)]
     public: bool,
-    /// Where to answer announces and scrapes; may be repeated; port 0 picks one [default: 0.0.0.0:6969 and [::]:6969]
+    /// Where to answer announces and scrapes; may be repeated; port 0 picks one [default: `0.0.0.0:6969` and `[::]:6969`]
     #[arg(long, value_name = "ADDR")]
     http: Vec<SocketAddr>,
     /// Where to answer /metrics and /health; `off` is nowhere [default: 127.0.0.1:6970]

@@ -20,7 +20,7 @@ use super::reply;
 pub(crate) enum End {
     /// Nothing is left to say; the stream may be dropped.
     Closed,
-    /// hyper shall go on, beginning with what is left of [`Conversation::read`].
+    /// hyper shall go on, beginning with what is left of `read`.
     Foreign,
 }
 

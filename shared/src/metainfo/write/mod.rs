@@ -1,7 +1,7 @@
 //! Building metainfo files: v1 (BEP 3), v2 (BEP 52) and hybrids of both with padding files (BEP 47). The same content
 //! and the same details always give the same bytes.
 //!
-//! [`Layout`] says how the content is cut, somebody hashes it piece by piece, [`write`] puts all of it into a file.
+//! [`Layout`] says how the content is cut, somebody hashes it piece by piece, [`write()`] puts all of it into a file.
 
 mod layout;
 
