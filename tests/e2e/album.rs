@@ -118,7 +118,7 @@ impl Album {
     #[track_caller]
     pub(crate) fn seed(&self, torrent: &Path, listen: &str) -> Running {
         Program::seeder()
-            .args(["seed", "--json", "--log", "info", "--listen", listen])
+            .args(["seed", "--json", "--listen", listen])
             .arg(torrent)
             .arg("--content")
             .arg(self.place("home"))
@@ -131,7 +131,7 @@ impl Album {
     #[track_caller]
     pub(crate) fn get(&self, source: impl AsRef<Path>, listen: &str) -> Program {
         Program::seeder()
-            .args(["get", "--json", "--log", "info", "--listen", listen])
+            .args(["get", "--json", "--listen", listen])
             .arg(source.as_ref())
             .arg("--into")
             .arg(self.place("into"))

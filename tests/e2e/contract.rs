@@ -34,9 +34,10 @@ pub(crate) fn scrape_path(torrent: &Path) -> String {
     format!("/scrape?info_hash={}", escaped.collect::<String>())
 }
 
-/// The address at which a `seed --json` says that peers can connect.
+/// The address of a `seed --json`, once peers are welcome there: when it has looked what is on the disk.
 #[track_caller]
 pub(crate) fn peer_address(seeding: &Running) -> String {
+    seeding.wait_for_line(r#""event":"checked""#, LIMIT);
     seeding.wait_for(Stream::Out, LIMIT, |line| {
         let facts: Value = serde_json::from_str(line).ok()?;
         let listen = facts.get("listen")?;
