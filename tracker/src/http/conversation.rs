@@ -15,6 +15,10 @@ use super::desk::Caller;
 use super::lane::{Lane, Scratch};
 use super::reply;
 
+/// After so many steps the other conversations of the lane have their turn: a client that sends requests without a pause
+/// would otherwise keep the lane to itself for as long as the runtime lets it, thousands of requests at a time.
+const STEPS_A_TURN: usize = 2;
+
 /// How a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -75,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     fn poll_talk(&mut self, cx: &mut Context<'_>, lane: &Lane, mut timer: Pin<&mut Sleep>) -> Poll<End> {
-        loop {
+        for _ in 0..STEPS_A_TURN {
             match self.poll_step(cx, lane) {
                 Poll::Ready(Ok(None)) => (),
                 Poll::Ready(Ok(Some(end))) => return Poll::Ready(end),
@@ -87,6 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes what waits, or else reads and answers. `Some` is the end.

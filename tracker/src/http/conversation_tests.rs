@@ -1,5 +1,6 @@
 //! Conversations over a stream in memory, with a clock that stands still until everyone waits: slowness costs no time.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -129,6 +130,26 @@ async fn a_client_that_never_reads_its_answers_is_left() {
     let asking = async { while client.write_all(SCRAPE).await.is_ok() {} };
     let (ended, ()) = tokio::join!(attend(server), asking);
     assert_eq!((ended.end, ended.after), (End::Closed, WRITE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_pauses_lets_the_others_have_their_turn() {
+    let (mut client, server) = duplex(1024 * 1024);
+    client.write_all(&SCRAPE.repeat(2_000)).await.unwrap();
+    client.shutdown().await.unwrap();
+    let others = Cell::new(0);
+    let waiting = async {
+        loop {
+            tokio::task::yield_now().await;
+            others.set(others.get() + 1);
+        }
+    };
+    tokio::select! {
+        _ = attend(server) => (),
+        () = waiting => (),
+    }
+    // So many requests fill the lane's buffer seven times.
+    assert!(others.get() >= 3, "{} turns", others.get());
 }
 
 #[tokio::test(start_paused = true)]
