@@ -17,7 +17,7 @@ use crate::metrics::Counters;
 const BACKLOG: i32 = 4_096;
 
 /// After so many connections a loop lets those speak that it has accepted.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 /// The first and the longest pause when no connection can be accepted.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
