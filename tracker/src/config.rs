@@ -2,14 +2,15 @@
 //! file, that to variables such as `TRACKER__HTTP__LISTEN`, and those to flags. A misspelt key is an error, a misspelt
 //! variable a warning: neither becomes a default in silence.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Environment, FileFormat};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
 
 pub use crate::http::desk::Admission;
 
@@ -205,8 +206,12 @@ pub enum ConfigError {
         path: PathBuf,
         why: Box<toml::de::Error>,
     },
-    #[error("the settings do not fit: {0}")]
-    Value(Box<config::ConfigError>),
+    #[error("{name}={value}: {why}")]
+    Variable {
+        name: String,
+        value: String,
+        why: String,
+    },
     #[error("{key} = {value} is out of range: {allowed}")]
     Range {
         key: &'static str,
@@ -225,62 +230,102 @@ pub struct Loaded {
 /// Merges all sources of settings.
 pub fn load(
     path: Option<&Path>,
-    variables: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
     typed: Typed,
 ) -> Result<Loaded, ConfigError> {
-    let text = path.map_or(Ok(String::new()), read)?;
-    let (known, unread) = sort_out(variables);
-    let environment = Environment::with_prefix("TRACKER")
-        .prefix_separator("__")
-        .separator("__")
-        .try_parsing(true)
-        .list_separator(",")
-        .with_list_parse_key("http.listen")
-        .with_list_parse_key("announce.external_addresses")
-        .source(Some(known.into_iter().collect()));
-    let merged = config::Config::builder()
-        .add_source(config::File::from_str(&text, FileFormat::Toml))
-        .add_source(environment)
-        .build();
-    let merged: Result<File, _> = merged.and_then(config::Config::try_deserialize);
-    let mut file = merged.map_err(|error| ConfigError::Value(Box::new(error)))?;
+    let (mut file, mut table) = path.map_or(Ok(Default::default()), read)?;
+    let settings = settings();
+    let mut unread = Vec::new();
+    for (name, value) in variables {
+        let name = name.to_string_lossy().into_owned();
+        match settings.get(&name) {
+            Some(setting) => file = setting.put(&mut table, name, value)?,
+            None if name.starts_with("TRACKER_") && name != CONFIG_VARIABLE => unread.push(name),
+            None => (),
+        }
+    }
     typed.put_into(&mut file);
     Ok(Loaded { file, unread })
 }
 
-/// Reads a file and checks its keys, for which the error names the line.
-fn read(path: &Path) -> Result<String, ConfigError> {
+/// Reads a file, typed and as a table; where a key or a value is wrong, the error names its line.
+fn read(path: &Path) -> Result<(File, toml::Table), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
-    match toml::from_str::<File>(&text) {
-        Ok(_) => Ok(text),
-        Err(why) => Err(ConfigError::File {
-            path: path.to_owned(),
-            why: Box::new(why),
-        }),
-    }
+    let parsed = toml::from_str(&text).and_then(|file| Ok((file, toml::from_str(&text)?)));
+    parsed.map_err(|why| ConfigError::File {
+        path: path.to_owned(),
+        why: Box::new(why),
+    })
 }
 
-/// Tells variables that name a setting from those that only look like it.
-fn sort_out(variables: impl Iterator<Item = (String, String)>) -> (Vec<(String, String)>, Vec<String>) {
-    let known = known_variables();
-    let ours = variables.filter(|(name, _)| name.starts_with("TRACKER_") && name != CONFIG_VARIABLE);
-    let (known, unread): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| known.contains(name));
-    (known, unread.into_iter().map(|(name, _)| name).collect())
+/// Where a variable's value belongs, and what it replaces.
+struct Setting {
+    section: String,
+    key: String,
+    default: toml::Value,
 }
 
 /// One variable for every setting.
-fn known_variables() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let sections = toml::Table::try_from(File::default()).unwrap_or_default();
-    for (section, settings) in sections {
-        for key in settings.as_table().into_iter().flat_map(toml::Table::keys) {
-            names.insert(format!("{PREFIX}{section}__{key}").to_ascii_uppercase());
+fn settings() -> BTreeMap<String, Setting> {
+    let mut all = BTreeMap::new();
+    for (section, keys) in toml::Table::try_from(File::default()).unwrap_or_default() {
+        let Ok(keys) = keys.try_into::<toml::Table>() else {
+            continue;
+        };
+        for (key, default) in keys {
+            let name = format!("{PREFIX}{section}__{key}").to_ascii_uppercase();
+            let section = section.clone();
+            all.insert(
+                name,
+                Setting {
+                    section,
+                    key,
+                    default,
+                },
+            );
         }
     }
-    names
+    all
+}
+
+impl Setting {
+    /// Puts what a variable says into the table, and reads all of it anew.
+    fn put(&self, table: &mut toml::Table, name: String, value: OsString) -> Result<File, ConfigError> {
+        let refused = |value: String, why: &str| ConfigError::Variable {
+            name,
+            value,
+            why: why.to_owned(),
+        };
+        let text = match value.into_string() {
+            Ok(text) => text,
+            Err(value) => return Err(refused(value.to_string_lossy().into_owned(), "is not UTF-8")),
+        };
+        let section = table
+            .entry(&self.section)
+            .or_insert_with(|| toml::Table::new().into());
+        if let Some(section) = section.as_table_mut() {
+            section.insert(self.key.clone(), self.value(&text));
+        }
+        let file = table.clone().try_into();
+        file.map_err(|error: toml::de::Error| refused(text, error.message()))
+    }
+
+    /// The text as the kind of value that the setting has; what is no such value stays a text, which is refused later.
+    fn value(&self, text: &str) -> toml::Value {
+        let other = || toml::Value::from(text);
+        match self.default {
+            toml::Value::Integer(_) => text.parse().map_or_else(|_| other(), toml::Value::Integer),
+            toml::Value::Boolean(_) => text.parse().map_or_else(|_| other(), toml::Value::Boolean),
+            toml::Value::Array(_) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                items.map(toml::Value::from).collect::<Vec<_>>().into()
+            }
+            _ => other(),
+        }
+    }
 }
 
 impl Typed {
@@ -409,6 +454,13 @@ fn admin_address(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
 
 /// Numbers that fit their types and still make no sense.
 fn check(file: &File) -> Result<(), ConfigError> {
+    let log = &file.tracker.log;
+    within(
+        "tracker.log",
+        log,
+        EnvFilter::try_new(log).is_ok(),
+        "error, warn, info, debug, trace, or a filter such as tracker::http=debug",
+    )?;
     check_http(&file.http)?;
     check_announce(&file.announce)?;
     let hashes = file.scrape.hashes_max;
@@ -526,13 +578,14 @@ fn within(
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::ffi::OsStringExt as _;
 
     use super::*;
 
-    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
         pairs
             .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|&(name, value)| (name.into(), value.into()))
             .collect()
     }
 
@@ -620,7 +673,6 @@ mod tests {
     #[test]
     fn values_that_do_not_fit_are_named() {
         refused("[http]\nlanes = \"many\"\n", &[], &["line 2", "many"]);
-        refused("", &[("TRACKER__HTTP__LANES", "many")], &["many"]);
         refused(
             "[admin]\nlisten = \"here\"\n",
             &[],
@@ -637,6 +689,49 @@ mod tests {
             &["announce.min_interval_secs", "9999"],
         );
         refused("[http]\nlisten = []\n", &[], &["http.listen", "at least one"]);
+    }
+
+    #[test]
+    fn a_variable_that_does_not_fit_is_named_with_its_value() {
+        for (name, value) in [
+            ("TRACKER__HTTP__LANES", "many"),
+            ("TRACKER__HTTP__LANES", "1.7"),
+            ("TRACKER__LIMITS__PEERS", "-1"),
+            ("TRACKER__LIMITS__PEERS", "99999999999999999999"),
+            ("TRACKER__TRACKER__PUBLIC", "perhaps"),
+            ("TRACKER__HTTP__LISTEN", "127.0.0.1:1,localhost:2"),
+        ] {
+            refused("", &[(name, value)], &[name, value]);
+        }
+        let strange = [(
+            "TRACKER__TRACKER__DATA".into(),
+            OsString::from_vec(b"/srv/\xff".to_vec()),
+        )];
+        let error = load(None, strange.into_iter(), Typed::default()).unwrap_err();
+        assert!(error.to_string().contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_list_in_a_variable_may_have_spaces_or_be_empty() {
+        let pairs = [
+            ("TRACKER__HTTP__LISTEN", "127.0.0.1:1, [::1]:2"),
+            ("TRACKER__ANNOUNCE__EXTERNAL_ADDRESSES", ""),
+        ];
+        let text = "[announce]\nexternal_addresses = [\"192.0.2.1\"]";
+        let file = loaded(text, &pairs, Typed::default()).unwrap().file;
+        assert_eq!(
+            (file.http.listen.len(), file.announce.external_addresses.len()),
+            (2, 0)
+        );
+    }
+
+    #[test]
+    fn a_log_filter_that_is_none_is_refused_before_the_tracker_starts() {
+        refused(
+            "[tracker]\nlog = \"a=b=c\"\n",
+            &[],
+            &["tracker.log", "a=b=c", "debug"],
+        );
     }
 
     #[test]

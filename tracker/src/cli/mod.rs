@@ -193,24 +193,16 @@ fn look_at_settings(command: ConfigCommand, common: &Common) -> Result<(), Failu
 
 /// The settings from all sources. A mistake in them is a mistake in what was typed.
 fn load(common: &Common, typed: Typed) -> Result<Loaded, Failure> {
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok()?;
-        Some((name, value.into_string().ok()?))
-    });
     let typed = Typed {
         log: common.log.clone(),
         ..typed
     };
-    config::load(common.config.as_deref(), variables, typed).map_err(Failure::usage)
+    config::load(common.config.as_deref(), std::env::vars_os(), typed).map_err(Failure::usage)
 }
 
 /// Begins to log: in colour on a terminal, plainly elsewhere.
 fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::Usage(format!(
-            "log filter {filter}: {error}; say error, warn, info, debug, trace or target=level"
-        ))
-    })?;
+    let filter = EnvFilter::try_new(filter).map_err(Failure::usage)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
