@@ -57,6 +57,8 @@ impl Site {
             .header_read_timeout(means.times.head);
         // The same shape of answer as on a lane: names in title case, no date.
         http.title_case_headers(true).auto_date_header(false);
+        // Who has said all it wants to say is answered, as on a lane.
+        http.half_close(true);
         http.max_buf_size(means.head_bytes.max(BUFFER_MIN));
         Arc::new(Self {
             service: TowerToHyperService::new(router),

@@ -210,6 +210,21 @@ async fn what_the_lane_does_not_know_is_answered_on_the_same_connection() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_closes_its_half_is_answered_all_the_same() {
+    for server in both().await {
+        for _ in 0..20 {
+            let mut client = Client::to(&server).await;
+            client.say(get(&announce()) + &get("/") + &get(&announce())).await;
+            client.stream.shutdown().await.unwrap();
+            for status in ["200", "404", "200"] {
+                assert!(client.hear().await.status.contains(status));
+            }
+            assert!(client.is_closed().await);
+        }
+    }
+}
+
 /// Requests whose answers may not depend on the lane. No peers are asked for and nobody is told when to come back, so
 /// that chance has no part in them.
 fn requests() -> Vec<String> {
