@@ -36,6 +36,8 @@ pub(crate) enum Reason {
     Path,
     /// A page that only answers `GET`.
     Method,
+    /// Bytes that are no HTTP, or a head that is too long.
+    Malformed,
     /// A request that was not finished in time.
     Slow,
     /// Too many connections in all.
@@ -45,13 +47,14 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Query, "query"),
         (Self::Unregistered, "unregistered"),
         (Self::FullScrape, "full_scrape"),
         (Self::Limit, "limit"),
         (Self::Path, "path"),
         (Self::Method, "method"),
+        (Self::Malformed, "malformed"),
         (Self::Slow, "slow"),
         (Self::Busy, "busy"),
         (Self::BusyAddress, "busy_address"),

@@ -127,6 +127,8 @@ impl Site {
         if let Err(error) = ended {
             if error.is_timeout() {
                 self.counters.error(Reason::Slow);
+            } else if error.is_parse() {
+                self.counters.error(Reason::Malformed);
             }
             debug!(%error, "a connection broke off");
         }
