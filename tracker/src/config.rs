@@ -58,7 +58,7 @@ pub struct HttpSection {
     pub head_bytes: usize,
     /// A head must be whole within this time.
     pub head_secs: u64,
-    /// A kept connection may be silent for so long.
+    /// A kept connection may be silent for so long; off the fast lane, for as long as a head may take.
     pub idle_secs: u64,
     /// An answer must be taken within this time.
     pub write_secs: u64,
@@ -115,7 +115,7 @@ pub struct LimitsSection {
     pub peers_per_swarm: u32,
     /// Swarms in all.
     pub swarms: u64,
-    /// Peers in all; ten million take about 100 MB.
+    /// Peers in all; ten million take about 100 MB in IPv4 and 250 MB in IPv6, beside 100 bytes a swarm.
     pub peers: u64,
 }
 

@@ -120,8 +120,10 @@ impl Counters {
 
     /// What an announce changed.
     pub(crate) fn outcome(&self, outcome: Outcome) {
-        if outcome == Outcome::Completed {
-            self.completed.add(1);
+        match outcome {
+            Outcome::Completed => self.completed.add(1),
+            Outcome::Refused(_) => self.error(Reason::Limit),
+            Outcome::Joined | Outcome::Refreshed | Outcome::Left | Outcome::WasNotHere => (),
         }
     }
 

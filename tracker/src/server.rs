@@ -44,8 +44,8 @@ pub enum StartError {
     Data { path: PathBuf, source: io::Error },
     #[error("{path} belongs to a running tracker (process {owner}); stop it, or use another data folder")]
     Taken { path: PathBuf, owner: String },
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
+    #[error("cannot start: {0}")]
+    System(io::Error),
 }
 
 /// A running tracker.
@@ -206,7 +206,7 @@ impl Parts {
             .iter()
             .map(TcpListener::try_clone)
             .collect::<io::Result<Vec<_>>>();
-        let listeners = listeners.map_err(StartError::Thread)?;
+        let listeners = listeners.map_err(StartError::System)?;
         let shared = Shared {
             desk: Arc::clone(&self.desk),
             site: Arc::clone(site),
@@ -219,7 +219,7 @@ impl Parts {
         std::thread::Builder::new()
             .name(format!("lane-{number}"))
             .spawn(move || lane::run(shared, counters, listeners, PATIENCE))
-            .map_err(StartError::Thread)
+            .map_err(StartError::System)
     }
 
     fn start_sweeper(&self, timeout: Duration) {
@@ -286,12 +286,12 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
 }
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(StartError::Thread)
+    listener.local_addr().map_err(StartError::System)
 }
 
 async fn take_folder(path: PathBuf) -> Result<File, StartError> {
     let taken = tokio::task::spawn_blocking(move || lock(&path)).await;
-    taken.map_err(|error| StartError::Thread(error.into()))?
+    taken.map_err(|error| StartError::System(error.into()))?
 }
 
 /// Makes the folder and takes it for this process alone. The lock goes with the process, however it ends.

@@ -15,7 +15,7 @@ use shared::scrape::ScrapeRequest;
 use super::head::Route;
 use crate::clock::Clock;
 use crate::metrics::{Counters, Reason};
-use crate::swarm::{self, Outcome, Policy, Swarms, Visit, write_failure};
+use crate::swarm::{Outcome, Policy, Swarms, Visit, write_failure};
 
 /// Which torrents this tracker is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,10 +126,7 @@ impl Desk {
             reached,
             policy: &self.policy,
         };
-        match self.swarms.announce(&visit, dice, body).outcome {
-            Outcome::Refused(refusal) => Err(Refusal::Full(refusal)),
-            outcome => Ok(outcome),
-        }
+        Ok(self.swarms.announce(&visit, dice, body).outcome)
     }
 
     fn admits(&self, hash: &InfoHash) -> bool {
@@ -169,8 +166,6 @@ impl Desk {
 enum Refusal {
     #[error("{0}")]
     Query(QueryError),
-    #[error("{0}")]
-    Full(swarm::Refusal),
     #[error("unregistered torrent: this tracker serves only its own")]
     Unregistered,
     #[error("info_hash is missing: full scrapes are switched off")]
@@ -181,7 +176,6 @@ impl Refusal {
     fn reason(self) -> Reason {
         match self {
             Self::Query(_) => Reason::Query,
-            Self::Full(_) => Reason::Limit,
             Self::Unregistered => Reason::Unregistered,
             Self::FullScrape => Reason::FullScrape,
         }

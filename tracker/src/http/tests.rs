@@ -359,11 +359,32 @@ async fn a_torrent_that_is_not_ours_is_refused_and_asked_to_come_back_soon() {
 }
 
 #[tokio::test]
+async fn who_finds_a_full_tracker_is_told_to_come_back_in_a_quarter_of_an_hour() {
+    for server in both_with(|config| config.swarms = 1).await {
+        let mut client = Client::to(&server).await;
+        assert!(client.ask(get(&announce())).await.body.starts_with("d8:complete"));
+        let other = announce().replace("aaaaaaaaaaaaaaaaaaaa", "zzzzzzzzzzzzzzzzzzzz");
+        let body = client.ask(get(&other)).await.body;
+        for words in ["tracker is full", "8:intervali900e", "8:retry ini15e"] {
+            assert!(body.contains(words), "{body:?}");
+        }
+        let mut owner = Client::at(server.admin_address().unwrap()).await;
+        let page = owner.ask(get("/metrics")).await.body;
+        assert!(
+            page.contains("tracker_errors_total{reason=\"limit\"} 1"),
+            "{page}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
     for server in both().await {
         // As long as all that the tracker reads of it, so that it closes with nothing unread.
         let mut client = Client::to(&server).await;
-        let answer = client.ask(format!("GET /announce?{:a<1$}", "", 16 * 1024 - 14)).await;
+        let answer = client
+            .ask(format!("GET /announce?{:a<1$}", "", 16 * 1024 - 14))
+            .await;
         assert!(answer.status.contains("431"), "{answer:?}");
         assert!(client.is_closed().await);
         // The tracker may close before it has read all.

@@ -43,7 +43,7 @@ pub struct SwarmLimits {
     pub peers_per_swarm: u32,
     /// Swarms in all.
     pub swarms: u64,
-    /// Peers in all; ten million cost about 100 MB.
+    /// Peers in all.
     pub peers: u64,
 }
 
