@@ -24,17 +24,6 @@ pub enum DecodeError {
 /// Reads one whole message. Nothing may follow it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, DecodeError> {
     scan(bytes, limits)?;
-    typed(bytes)
-}
-
-/// Reads the message at the front and says how long it is; a payload may follow (BEP 9).
-pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<(T, usize), DecodeError> {
-    let scan = scan_prefix(bytes, limits)?;
-    let value = typed(scan.root().raw())?;
-    Ok((value, scan.length()))
-}
-
-fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_bencode::from_bytes(bytes).map_err(|error| DecodeError::Shape(error.to_string()))
 }
 
@@ -66,12 +55,6 @@ mod tests {
         );
         let trailing = decode::<Reply>(b"d8:intervali60ee!", &Limits::MESSAGE);
         assert_eq!(trailing, Err(DecodeError::Scan(ScanError::Trailing { at: 16 })));
-    }
-
-    #[test]
-    fn a_payload_may_follow_a_prefix() {
-        let (reply, length) = decode_prefix::<Reply>(b"d8:intervali60eepayload", &Limits::MESSAGE).unwrap();
-        assert_eq!((reply.interval, length), (60, 16));
     }
 
     #[test]

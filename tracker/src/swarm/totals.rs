@@ -26,11 +26,6 @@ impl Totals {
     pub fn peers(&self) -> u64 {
         self.peers_v4 + self.peers_v6
     }
-
-    /// Everybody who has not everything.
-    pub fn leechers(&self) -> u64 {
-        self.downloaders + self.paused
-    }
 }
 
 /// The sums themselves. They are exact once nobody is at work; meanwhile each is off by at most those who are.
