@@ -1,5 +1,4 @@
-//! What is counted: by the torrent, for trackers, and by the process, for Prometheus. Names as in its text format, without
-//! the prefix `seeder_`.
+//! What is counted: by the torrent, for its trackers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -14,4 +14,3 @@ pub mod metainfo;
 pub mod moment;
 pub mod peer_wire;
 pub mod scrape;
-pub mod udp_tracker;
