@@ -101,6 +101,23 @@ fn where_it_listens_is_said_on_standard_output_and_a_signal_ends_it() {
 }
 
 #[test]
+fn a_tracker_whose_addresses_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let address = "127.0.0.1:0";
+    let mut command = tracker(&["serve", "--public", "--http", address, "--admin", "off", "--data"]);
+    command.arg(folder.path()).stdout(writer).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(log.next().unwrap().unwrap().contains("the data folder is ours"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let rest: Vec<_> = log.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("asked to stop")), "{rest:?}");
+}
+
+#[test]
 fn scripts_read_the_addresses_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let mut running = Running::start(folder.path(), &["--json"]);

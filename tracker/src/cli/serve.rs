@@ -58,11 +58,10 @@ async fn serve(config: Config, json: bool) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let server = Server::start(config).await.map_err(Failure::failed)?;
-    for &address in server.http_addresses() {
-        announce_http(address, json)?;
-    }
-    if let Some(address) = server.admin_address() {
-        announce_admin(address, json)?;
+    match announce(&server, json) {
+        // Whoever read our addresses needs no more of them; the tracker is still wanted.
+        Ok(()) | Err(Failure::Closed) => (),
+        Err(failure) => return Err(failure),
     }
     tokio::select! {
         _ = terminate.recv() => info!("asked to stop"),
@@ -71,6 +70,16 @@ async fn serve(config: Config, json: bool) -> Result<(), Failure> {
     server.stop().await;
     info!("stopped");
     Ok(())
+}
+
+/// Says where it listens.
+fn announce(server: &Server, json: bool) -> Result<(), Failure> {
+    for &address in server.http_addresses() {
+        announce_http(address, json)?;
+    }
+    server
+        .admin_address()
+        .map_or(Ok(()), |address| announce_admin(address, json))
 }
 
 fn announce_http(address: SocketAddr, json: bool) -> Result<(), Failure> {
