@@ -143,6 +143,11 @@ pub(crate) fn python() -> &'static str {
     })
 }
 
+/// On its host, and able to write names that are not ASCII: where the system says nothing about that, qBittorrent cannot.
+fn abroad(program: Program, task: &Task<'_>) -> Program {
+    program.on(task.host).env("LC_ALL", "C.UTF-8")
+}
+
 /// The script that drives libtorrent.
 pub(crate) fn libtorrent_script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/drive_libtorrent.py")
@@ -157,7 +162,7 @@ fn libtorrent(task: &Task<'_>) -> Peer {
         .args(["--listen", &format!("0.0.0.0:{PORT},[::]:{PORT}")])
         .args(task.whole.then_some("--seed"));
     Peer {
-        running: program.on(task.host).start(),
+        running: abroad(program, task).start(),
         finish: Finish::Says("seeding"),
     }
 }
@@ -185,7 +190,7 @@ fn transmission(task: &Task<'_>) -> Peer {
         .arg(task.source.word())
         .env("HOME", task.scratch);
     Peer {
-        running: program.on(task.host).start(),
+        running: abroad(program, task).start(),
         finish: Finish::Rings(bell),
     }
 }
@@ -216,7 +221,7 @@ fn aria2(task: &Task<'_>) -> Peer {
         program.arg("--seed-time=0")
     };
     Peer {
-        running: program.arg(task.source.word()).on(task.host).start(),
+        running: abroad(program.arg(task.source.word()), task).start(),
         finish: Finish::Exits,
     }
 }
@@ -241,7 +246,7 @@ fn qbittorrent(task: &Task<'_>) -> Peer {
         .arg(task.source.word())
         .env("HOME", task.scratch);
     Peer {
-        running: program.on(task.host).start(),
+        running: abroad(program, task).start(),
         finish: Finish::Rings(bell),
     }
 }
@@ -268,7 +273,7 @@ fn rtorrent(task: &Task<'_>) -> Peer {
         .env("HOME", task.scratch)
         .env("TERM", "xterm");
     Peer {
-        running: program.on(task.host).start(),
+        running: abroad(program, task).start(),
         finish: Finish::Rings(bell),
     }
 }
