@@ -148,8 +148,9 @@ async fn a_client_that_never_pauses_lets_the_others_have_their_turn() {
         _ = attend(server) => (),
         () = waiting => (),
     }
-    // So many requests fill the lane's buffer seven times.
-    assert!(others.get() >= 3, "{} turns", others.get());
+    // So many requests fill the lane's buffer several times. Which of the two is polled first, and so may come one turn
+    // short, is `select!`'s own choice; without turns there would be one at most.
+    assert!(others.get() >= 2, "{} turns", others.get());
 }
 
 #[tokio::test(start_paused = true)]
