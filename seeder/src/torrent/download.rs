@@ -14,8 +14,6 @@ use super::machine::Torrent;
 use super::picker::{Arrival, Asker, Picker};
 use super::session::{Delivery, Pieces, Session};
 
-/// A peer that refused a block without choking us is not asked at once for the next.
-const REST_AFTER_REJECT: Duration = Duration::from_secs(1);
 /// In the endgame a peer with fewer blocks to come than this is asked for what others owe us, so many at a time.
 const ENDGAME_LOW: usize = 1;
 const ENDGAME_ROOM: usize = 4;
@@ -95,6 +93,7 @@ impl Torrent {
         let (Some(picker), Some(session)) = (&mut self.picker, self.sessions.get_mut(&peer)) else {
             return;
         };
+        session.forgive(now);
         let Pieces::Known(has) = &session.pieces else {
             return;
         };
@@ -102,6 +101,7 @@ impl Torrent {
         let asker = Asker {
             peer,
             has,
+            withheld: &session.withheld,
             alone,
             asked: &session.asked,
             pickable: session.pickable,
@@ -152,10 +152,8 @@ impl Torrent {
             picker.release(block);
         }
         self.freed = true;
-        if let Some(session) = self.sessions.get_mut(&peer)
-            && !session.chokes_us
-        {
-            session.rests_until = now + REST_AFTER_REJECT;
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.withholds(now, block.piece());
         }
     }
 

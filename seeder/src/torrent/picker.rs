@@ -25,12 +25,20 @@ const ENDGAME_ASKERS_MAX: u16 = 1;
 pub(super) struct Asker<'a> {
     pub(super) peer: PeerKey,
     pub(super) has: &'a Bitfield,
+    /// Pieces that it says it has, and refused a moment ago.
+    pub(super) withheld: &'a BTreeMap<PieceIndex, Moment>,
     /// It was among those who sent a wrong piece: it gets pieces for itself, so that the next wrong one convicts it.
     pub(super) alone: bool,
     /// Blocks that it is asked for already.
     pub(super) asked: &'a BTreeSet<Block>,
     /// How many of the missing pieces it has. Where there are none, nobody looks for them.
     pub(super) pickable: u32,
+}
+
+impl Asker<'_> {
+    fn gives(&self, piece: PieceIndex) -> bool {
+        self.has.has(piece) && !self.withheld.contains_key(&piece)
+    }
 }
 
 /// What an arriving block was.
@@ -155,7 +163,7 @@ impl Picker {
         room: usize,
     ) -> Vec<Block> {
         let mut picked = Vec::new();
-        if asker.has.has(piece) {
+        if asker.gives(piece) {
             if self.is_missing(piece) {
                 self.begin(now, piece, asker);
             }
@@ -182,7 +190,7 @@ impl Picker {
         }
         let mut owed = Vec::new();
         for (piece, begun) in &self.begun {
-            if begun.left == 0 || begun.owner.is_some() || !asker.has.has(*piece) {
+            if begun.left == 0 || begun.owner.is_some() || !asker.gives(*piece) {
                 continue;
             }
             for (block, state) in self.geometry.blocks(*piece).zip(&begun.blocks) {
@@ -308,7 +316,7 @@ impl Picker {
     fn open_for(&self, asker: &Asker<'_>) -> Option<PieceIndex> {
         let mut open = self.open.iter().copied();
         open.find(|piece| {
-            asker.has.has(*piece) && self.begun.get(piece).is_some_and(|begun| begun.is_open_to(asker))
+            asker.gives(*piece) && self.begun.get(piece).is_some_and(|begun| begun.is_open_to(asker))
         })
     }
 
@@ -331,14 +339,16 @@ impl Picker {
         let mut open = self.open.iter().copied();
         open.find(|piece| {
             let begun = self.begun.get(piece).filter(|begun| begun.owner.is_none());
-            asker.has.has(*piece) && begun.is_some_and(|begun| !begun.blocks.iter().any(owed))
+            asker.gives(*piece) && begun.is_some_and(|begun| !begun.blocks.iter().any(owed))
         })
     }
 
     /// The rarest missing piece that the asker has.
     fn rarest_for(&self, asker: &Asker<'_>, rng: &mut impl Rng) -> Option<PieceIndex> {
         let pieces = self.order.rarest(asker.has.is_complete());
-        let start = if self.have.count() < RANDOM_FIRST && pieces.len() > 1 {
+        // Whoever refuses some is asked for any others, or the first few would be tried for ever.
+        let is_random = self.have.count() < RANDOM_FIRST || !asker.withheld.is_empty();
+        let start = if is_random && pieces.len() > 1 {
             rng.random_range(0..pieces.len())
         } else {
             0
@@ -348,7 +358,7 @@ impl Picker {
             .iter()
             .chain(before)
             .copied()
-            .find(|piece| asker.has.has(*piece))
+            .find(|piece| asker.gives(*piece))
     }
 
     fn begin(&mut self, now: Moment, piece: PieceIndex, asker: &Asker<'_>) {
@@ -533,6 +543,7 @@ mod tests {
             let asker = Asker {
                 peer: PeerKey(peer.into()),
                 has,
+                withheld: &BTreeMap::new(),
                 alone,
                 asked: owes,
                 pickable: u32::MAX,

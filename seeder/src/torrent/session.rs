@@ -1,8 +1,9 @@
 //! One peer's protocol state: what it said, what it may say, and what is open between the two sides. It judges messages by
 //! the rules of BEP 3, 6, 9 and 10 and turns numbers into blocks and pieces; what follows from them is the torrent's affair.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
@@ -25,6 +26,11 @@ const DEPTH_MIN: usize = 8;
 const QUEUE_SECS: u64 = 3;
 /// Pieces claimed one by one before the metadata are known. Later ones are heard of again only through other peers.
 const EARLY_CLAIMS_MAX: usize = 4_096;
+/// A piece that was refused, by a peer that does not choke us, is left alone for so long: its file is damaged or gone there.
+const WITHHELD_TIME: Duration = Duration::from_secs(30);
+/// Refused pieces that are remembered. Who refuses more is asked only now and then.
+const WITHHELD_MAX: usize = 1_000;
+const REST: Duration = Duration::from_secs(1);
 /// BEP 6 suggests sets of ten.
 const ALLOWED_FAST_MAX: usize = 32;
 
@@ -106,8 +112,10 @@ pub(super) struct Session {
     /// When it last sent a block that we wanted, or was asked for the first.
     pub(super) progress: Moment,
     pub(super) snubbed: bool,
-    /// It refused a block without choking us: it is asked for nothing before this.
-    pub(super) rests_until: Moment,
+    /// Pieces that it refused without choking us, and until when it is not asked for them.
+    pub(super) withheld: BTreeMap<PieceIndex, Moment>,
+    /// It refused too much: it is asked for nothing before this.
+    rests_until: Moment,
     pub(super) taken: Rate,
 
     pub(super) is_interested: bool,
@@ -155,6 +163,7 @@ impl Session {
             allowed_fast: BTreeSet::new(),
             progress: now,
             snubbed: false,
+            withheld: BTreeMap::new(),
             rests_until: now,
             taken: Rate::default(),
             is_interested: false,
@@ -252,6 +261,23 @@ impl Session {
         // Until half a first queue has come there is no rate to speak of.
         let is_new = self.taken.total() < u64::from(BLOCK_LENGTH) * DEPTH_FIRST as u64 / 2;
         measured.max(if is_new { DEPTH_FIRST } else { DEPTH_MIN })
+    }
+
+    /// It refused a block of this piece. If it does not choke us, it has something against the piece.
+    pub(super) fn withholds(&mut self, now: Moment, piece: PieceIndex) {
+        if self.chokes_us {
+            return;
+        }
+        if self.withheld.len() < WITHHELD_MAX {
+            self.withheld.insert(piece, now + WITHHELD_TIME);
+        } else {
+            self.rests_until = now + REST;
+        }
+    }
+
+    /// What it refused some time ago, it may be asked for again.
+    pub(super) fn forgive(&mut self, now: Moment) {
+        self.withheld.retain(|_, until| now < *until);
     }
 
     /// It owes us nothing any more. What it sends all the same is known for some time.

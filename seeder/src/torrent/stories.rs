@@ -682,6 +682,32 @@ fn metadata_are_given_to_who_asks_and_refused_while_we_have_none() {
 }
 
 #[test]
+fn a_peer_that_refuses_many_pieces_still_gives_the_others() {
+    for good in 0..10 {
+        let settings = Settings {
+            requests_out_max: 1,
+            ..Settings::default()
+        };
+        let mut story = Story::with(Some(&[]), settings);
+        let mut asked = story.seeded_by(1, Reserved::OURS);
+        let (mut given, mut refused) = (0, 0);
+        while let Some(span) = asked.pop() {
+            let answer = if span.piece == good {
+                given += 1;
+                story.give(1, span)
+            } else {
+                refused += 1;
+                story.hear(1, Message::Reject(span))
+            };
+            asked.extend(requests(1, &answer));
+        }
+        assert_eq!((given, refused), (4, 9), "each piece is tried once");
+        let again = requests(1, &story.wait(31));
+        assert_eq!(again.len(), 1, "and once more when things may have changed");
+    }
+}
+
+#[test]
 fn broken_rules_end_the_connection_and_a_habit_of_it_bans() {
     let rude = [
         (Reserved::OURS, Message::Bitfield(Bytes::from_static(&[0xff]))),
