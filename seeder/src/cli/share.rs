@@ -22,11 +22,14 @@ use super::made::{self, Made};
 use super::reach::{self, Scope};
 use super::session;
 use super::session::Stop;
+use super::state::Lock;
 use super::{Failure, create, print, qr, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
 
 /// The tracker's port for everyone (DESIGN §2), unless it is taken.
 const TRACKER_PORT: u16 = 6969;
+/// Bytes of a torrent's name in the name of its file. File systems take 255, and something follows it.
+const NAME_MAX: usize = 200;
 
 /// Share files or folders: make their torrents, seed them, print links for friends
 #[derive(Debug, clap::Args)]
@@ -104,12 +107,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .map(|path| made::make(path, args.reach == Reach::Members, &data));
     let made = made.collect::<Result<Vec<_>, _>>()?;
     refuse_alike(&made)?;
+    let written = made
+        .iter()
+        .map(|made| written_to(&made.metainfo, &output, &data))
+        .collect::<Result<Vec<_>, _>>()?;
     let share = Share {
         args,
         tiers,
         made,
         data,
-        output,
+        written,
     };
     session::block_on(|stop| share.run(stop))
 }
@@ -145,6 +152,19 @@ fn output_folder(args: &Args, paths: &[PathBuf], data: &Path) -> Result<PathBuf,
         .map_err(|error| Failure::Failed(format!("{}: {error}", output.display())))
 }
 
+/// Where a torrent's file goes: under the torrent's name or, while another share of that name has it, a longer one.
+fn written_to(metainfo: &Metainfo, output: &Path, data: &Path) -> Result<(PathBuf, Lock), Failure> {
+    let info = &metainfo.info;
+    let (name, _) = info.name().split_at(info.name().floor_char_boundary(NAME_MAX));
+    let hash: String = info.wire_hash().to_string().chars().take(8).collect();
+    let take = |file: String| {
+        let path = output.join(file);
+        let lock = state::lock(data, &format!("torrent-{}", state::id_of(&path)))?;
+        Ok((path, lock))
+    };
+    take(format!("{name}.torrent")).or_else(|_: Failure| take(format!("{name}-{hash}.torrent")))
+}
+
 /// Two copies are one torrent, which has one place on the disk.
 fn refuse_alike(made: &[Made]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
@@ -167,7 +187,8 @@ struct Share {
     tiers: Vec<Vec<String>>,
     made: Vec<Made>,
     data: PathBuf,
-    output: PathBuf,
+    /// Where the .torrent file of each goes, which is ours alone for as long as we run.
+    written: Vec<(PathBuf, Lock)>,
 }
 
 impl Share {
@@ -222,10 +243,8 @@ impl Share {
 
     async fn add(&self, engine: &Engine, places: &Places) -> Result<BTreeMap<TorrentKey, Shared>, Failure> {
         let mut added = BTreeMap::new();
-        let mut taken = BTreeSet::new();
-        for made in &self.made {
-            let shared = write(&made.metainfo, places, self.args.reach, &taken, &self.output)?;
-            taken.insert(shared.torrent.clone());
+        for (made, (file, _)) in self.made.iter().zip(&self.written) {
+            let shared = write(&made.metainfo, places, self.args.reach, file)?;
             let torrent = AddTorrent {
                 source: Source::Metainfo(Arc::new(made.metainfo.clone())),
                 root: made.root.clone(),
@@ -394,20 +413,9 @@ fn peers(host: &[IpAddr], own: &[SocketAddr], listen: &[SocketAddr]) -> Vec<Sock
 }
 
 /// Writes the .torrent file with its trackers, and makes the link.
-fn write(
-    metainfo: &Metainfo,
-    places: &Places,
-    reach: Reach,
-    taken: &BTreeSet<PathBuf>,
-    output: &Path,
-) -> Result<Shared, Failure> {
+fn write(metainfo: &Metainfo, places: &Places, reach: Reach, file: &Path) -> Result<Shared, Failure> {
     let info = &metainfo.info;
-    let mut torrent = output.join(format!("{}.torrent", info.name()));
-    if taken.contains(&torrent) {
-        let hash: String = info.wire_hash().to_string().chars().take(8).collect();
-        torrent = output.join(format!("{}-{hash}.torrent", info.name()));
-    }
-    state::write(&torrent, &made::with_trackers(metainfo, &places.tiers))?;
+    state::write(file, &made::with_trackers(metainfo, &places.tiers))?;
     let magnet = Magnet {
         info_hash_v1: info.info_hash_v1(),
         info_hash_v2: info.info_hash_v2(),
@@ -425,7 +433,7 @@ fn write(
     let first = |tiers: &[Vec<String>]| tiers.iter().flatten().next().cloned().unwrap_or_default();
     Ok(Shared {
         name: info.name().to_owned(),
-        torrent,
+        torrent: file.to_owned(),
         magnet: magnet.to_string(),
         announce: first(&places.tiers),
         info_hash_v1: info.info_hash_v1().map(|hash| hash.to_string()),
@@ -529,6 +537,26 @@ mod tests {
             peers(&host, &sockets("192.168.1.5:16881"), &listen),
             sockets("203.0.113.7:16881 192.168.1.5:16881")
         );
+    }
+
+    #[test]
+    fn two_shares_of_one_name_keep_their_torrent_files_apart_and_a_long_name_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let torrent_of = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            made::make(&path, false, folder.path()).unwrap().metainfo
+        };
+        let take = |metainfo: &Metainfo| written_to(metainfo, folder.path(), folder.path()).unwrap();
+        let (one, other) = (torrent_of("a.jpg", "one"), torrent_of("a.jpg", "other"));
+        let (first, held) = take(&one);
+        let (second, _also) = take(&other);
+        assert_eq!(first, folder.path().join("a.jpg.torrent"));
+        assert_ne!(second, first);
+        drop(held);
+        assert_eq!(take(&one).0, first);
+        let long = torrent_of(&"ä".repeat(127), "long");
+        state::write(&take(&long).0, b"torrent").unwrap();
     }
 
     #[test]

@@ -47,14 +47,19 @@ pub fn make(folder: &Path) -> Result<(), Failure> {
 /// What is remembered of torrents whose content lies in one folder, and the sole right to work on one of them there: two
 /// processes may fetch two torrents, or one torrent to two folders, but not one to one.
 pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Vec<Lock>), Failure> {
-    let digest: [u8; 20] = Sha1::digest(content.as_os_str().as_encoded_bytes()).into();
-    let id: String = InfoHash(digest).to_string().chars().take(16).collect();
+    let id = id_of(content);
     let folder = data.join("places").join(&id);
     make(&folder)?;
     let locks = torrents
         .iter()
         .map(|torrent| lock(data, &format!("{id}-{torrent}")));
     Ok((folder, locks.collect::<Result<_, _>>()?))
+}
+
+/// A short name for a path: the same each time, and fit for a file's name.
+pub fn id_of(path: &Path) -> String {
+    let digest: [u8; 20] = Sha1::digest(path.as_os_str().as_encoded_bytes()).into();
+    InfoHash(digest).to_string().chars().take(16).collect()
 }
 
 /// Writes a file whole or not at all: a reader never finds half of it.
