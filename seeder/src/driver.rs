@@ -442,7 +442,7 @@ impl Driver {
         };
         if self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.clone()) {
             warn!(path = %path.display(), %reason, torrent = %self.spec.label, "cannot be served");
-            self.shared.event(Event::DiskTrouble {
+            self.shared.event(Event::CannotServe {
                 key: self.spec.key,
                 path,
                 reason,

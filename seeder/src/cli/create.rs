@@ -196,7 +196,7 @@ fn check_url(url: &str, flag: &str, schemes: &[&str]) -> Result<(), Failure> {
         }
         Ok(parsed) if parsed.host_str().is_none_or(str::is_empty) => "it names no host".to_owned(),
         Ok(_) => return Ok(()),
-        Err(error) => error.to_string(),
+        Err(error) => format!("not a URL ({error}); one looks like http://tracker.example.org:6969/announce"),
     };
     Err(Failure::usage(format_args!("{flag} {url}: {why}")))
 }

@@ -16,6 +16,7 @@ pub fn key_of(event: &Event) -> TorrentKey {
         | Event::Banned { key, .. }
         | Event::TrackerAnswered { key, .. }
         | Event::TrackerFailed { key, .. }
+        | Event::CannotServe { key, .. }
         | Event::DiskTrouble { key, .. }
         | Event::DiskRecovered { key } => *key,
     }
@@ -63,6 +64,9 @@ fn facts(event: &Event) -> Option<Value> {
         }),
         Event::TrackerFailed { url, reason, .. } => {
             json!({ "event": "tracker_failed", "url": url, "reason": reason })
+        }
+        Event::CannotServe { path, reason, .. } => {
+            json!({ "event": "cannot_serve", "path": path, "reason": reason })
         }
         Event::DiskTrouble { path, reason, .. } => {
             json!({ "event": "disk_trouble", "path": path, "reason": reason })

@@ -119,8 +119,13 @@ fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Fail
         return print(json!({ "event": "listening", "listen": listen, "torrents": count }));
     }
     let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let count = if count == 1 {
+        "1 torrent".to_owned()
+    } else {
+        format!("{count} torrents")
+    };
     tell(format_args!(
-        "seeding {count} torrents on {} until you press Ctrl-C",
+        "seeding {count} on {} until you press Ctrl-C",
         addresses.join(" and ")
     ));
     Ok(())

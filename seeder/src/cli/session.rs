@@ -120,6 +120,12 @@ pub fn warn_of(event: &Event) {
         }
         Event::Banned { address, why, .. } => tell(format_args!("banned the peer {address}: {why}")),
         Event::Refused { reason, .. } => tell(format_args!("error: {reason}")),
+        Event::CannotServe { path, reason, .. } => {
+            tell(format_args!(
+                "warning: {}: {reason}; that part of the torrent is not given until the file is as it was",
+                path.display()
+            ));
+        }
         Event::DiskTrouble { path, reason, .. } => {
             tell(format_args!(
                 "warning: {}: {reason}; trying again until it works",

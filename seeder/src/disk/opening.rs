@@ -176,7 +176,9 @@ fn recall(storage: &Storage, record: &Record) -> BTreeSet<PieceIndex> {
         let fact = record.facts.get(file).copied().flatten();
         let unchanged = match (stamp, fact) {
             (Some(stamp), Some(fact)) => *stamp == fact,
-            (Some(stamp), None) => stamp.modified <= record.touched + SLACK_NANOS,
+            (Some(_), None) => storage
+                .touched(file)
+                .is_some_and(|touched| touched <= record.touched + SLACK_NANOS),
             (None, _) => true,
         };
         if !unchanged {

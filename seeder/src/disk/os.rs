@@ -13,18 +13,6 @@ use rustix::io::Errno;
 /// At most so many buffers go into one gathering write; the least that POSIX systems promise besides 16.
 const VECTOR_MAX: usize = 1024;
 
-/// Opens a file of the owner's to read it, leaving its access time alone where the system lets us.
-pub(super) fn open_source(path: &Path) -> io::Result<File> {
-    // Without NONBLOCK a FIFO in the place of a photograph would hold this thread for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::open(path, flags | noatime(), Mode::empty()) {
-        // Only a file's owner may ask for NOATIME.
-        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty())?,
-        other => other?,
-    };
-    regular(File::from(file))
-}
-
 /// Opens a file below `root` to read and write it, making it and its folders where they are missing. No part of
 /// `relative` may be a symbolic link: a torrent must not write through one that lies in the target by chance or by malice.
 pub(super) fn open_target(root: &Path, relative: &Path, executable: bool) -> io::Result<File> {
@@ -113,16 +101,6 @@ pub(super) fn write_at(file: &File, mut parts: &mut [IoSlice<'_>], mut offset: u
         }
     }
     Ok(())
-}
-
-#[cfg(target_os = "linux")]
-const fn noatime() -> OFlags {
-    OFlags::NOATIME
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn noatime() -> OFlags {
-    OFlags::empty()
 }
 
 /// Reads what the page cache holds, and nothing else: true if that was all of `into`.

@@ -18,6 +18,7 @@ use shared::metainfo::{FileKind, Info};
 use super::layout::{Layout, Place};
 use super::os;
 use super::pool::{FilePool, OpenFile};
+use crate::library;
 use crate::library::verify::path_in;
 
 /// A file could not be read or written; the path says which.
@@ -59,12 +60,15 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn of(facts: &Metadata) -> Self {
-        let modified = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
         Self {
             size: facts.size(),
-            modified,
+            modified: nanos(facts.mtime(), facts.mtime_nsec()),
         }
     }
+}
+
+fn nanos(seconds: i64, rest: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(rest)
 }
 
 /// Numbers for [`FilePool`] slots; never used twice in a process.
@@ -181,6 +185,13 @@ impl Storage {
             .ok()
             .filter(Metadata::is_file)?;
         Some(Stamp::of(&facts))
+    }
+
+    /// When anything was last done to this file: written, or put in the place of another with the times of its own.
+    pub(super) fn touched(&self, file: usize) -> Option<i128> {
+        let facts = std::fs::metadata(self.path(file)).ok()?;
+        let changed = nanos(facts.ctime(), facts.ctime_nsec());
+        Some(changed.max(nanos(facts.mtime(), facts.mtime_nsec())))
     }
 
     /// From now on nothing is written; files that change by another's hand are noticed. Does the survey that this needs.
@@ -416,7 +427,7 @@ impl Storage {
             return Ok(open);
         }
         let opened = if self.sealed.load(Ordering::Acquire) {
-            os::open_source(&self.path(file))
+            library::os::open_source(&self.path(file))
         } else {
             os::open_written(&self.root, &self.relative(file))
         };

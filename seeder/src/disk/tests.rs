@@ -151,13 +151,12 @@ async fn fetch_all(rig: &Rig, opened: &Opened, pieces: impl IntoIterator<Item = 
 
 fn touch(path: &Path, later: Duration) {
     #[expect(clippy::disallowed_methods, reason = "files are stamped with real time")]
-    let time = SystemTime::now() + later;
-    File::options()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .set_modified(time)
-        .unwrap();
+    stamp(path, SystemTime::now() + later);
+}
+
+fn stamp(path: &Path, time: SystemTime) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
 }
 
 /// Turns over one byte.
@@ -227,6 +226,24 @@ async fn a_file_that_others_wrote_to_is_hashed_again() {
     let file = rig.path("target/album/a.jpg");
     spoil(&file, 10);
     touch(&file, Duration::from_mins(1));
+    let have = rig.open("target", true).have;
+    assert_eq!(
+        [0, 1, 5].map(|number| have.has(rig.piece(number))),
+        [false, true, true]
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_was_swapped_for_an_older_one_is_hashed_again() {
+    let rig = Rig::album();
+    fetch_all(&rig, &rig.open("target", true), [0, 1, 5]).await;
+    let file = rig.path("target/album/a.jpg");
+    let written = file.metadata().unwrap().modified().unwrap();
+    let record = super::resume::path(&rig.path("state"), rig.info.wire_hash());
+    let before = |secs| written - Duration::from_secs(secs);
+    stamp(&record, before(60));
+    spoil(&file, 10);
+    stamp(&file, before(120));
     let have = rig.open("target", true).have;
     assert_eq!(
         [0, 1, 5].map(|number| have.has(rig.piece(number))),

@@ -191,7 +191,13 @@ pub enum Event {
         url: String,
         reason: String,
     },
-    /// A file cannot be read or written; writing is tried again until it can.
+    /// A file is missing, unreadable or not what the torrent says, so that its part of the torrent is not given.
+    CannotServe {
+        key: TorrentKey,
+        path: PathBuf,
+        reason: String,
+    },
+    /// A download cannot be written; it is tried again until it can.
     DiskTrouble {
         key: TorrentKey,
         path: PathBuf,

@@ -153,10 +153,10 @@ impl Shared {
             .set_left(missing.map(|piece| u64::from(geometry.length_of(piece))).sum());
         for trouble in opened.troubles.iter() {
             warn!(torrent = %spec.label, "{trouble}");
-            self.event(Event::DiskTrouble {
-                key,
-                path: trouble.path().to_owned(),
-                reason: trouble.reason(),
+            let (path, reason) = (trouble.path().to_owned(), trouble.reason());
+            self.event(match spec.mode {
+                Mode::Seed => Event::CannotServe { key, path, reason },
+                Mode::Get => Event::DiskTrouble { key, path, reason },
             });
         }
         self.event(Event::Checked {

@@ -183,8 +183,8 @@ async fn a_damaged_file_is_named_and_not_served() {
         .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
         .await
         .unwrap();
-    let trouble = hear(&mut troubles, |event| matches!(event, Event::DiskTrouble { .. })).await;
-    let named = matches!(trouble.last(), Some(Event::DiskTrouble { path, .. }) if path.ends_with("b/d.jpg"));
+    let trouble = hear(&mut troubles, |event| matches!(event, Event::CannotServe { .. })).await;
+    let named = matches!(trouble.last(), Some(Event::CannotServe { path, .. }) if path.ends_with("b/d.jpg"));
     assert!(named, "{trouble:?}");
     let mut done = 0;
     while done < 5 {
@@ -346,8 +346,8 @@ async fn a_file_cut_short_under_our_hands_gives_an_event_and_no_wrong_byte() {
         .add(torrent(&rig, "target", Mode::Get, seeder.listen_addresses()))
         .await
         .unwrap();
-    let trouble = hear(&mut troubles, |event| matches!(event, Event::DiskTrouble { .. })).await;
-    let named = matches!(trouble.last(), Some(Event::DiskTrouble { path, .. }) if path.ends_with("a.jpg"));
+    let trouble = hear(&mut troubles, |event| matches!(event, Event::CannotServe { .. })).await;
+    let named = matches!(trouble.last(), Some(Event::CannotServe { path, .. }) if path.ends_with("a.jpg"));
     assert!(named, "{trouble:?}");
     let mut done = 0;
     while done < 3 {

@@ -30,7 +30,9 @@ pub struct Options {
 pub enum PlanError {
     #[error(transparent)]
     Walk(#[from] WalkError),
-    #[error("{0} holds no file that may go into a torrent; look at --include, --exclude and --keep-junk")]
+    #[error(
+        "{0} holds no file that may go into a torrent: it is empty, or all of it is junk or left out (`seeder create` has --keep-junk, --include and --exclude)"
+    )]
     NoFiles(String),
     #[error("all files of {0} are empty, and a torrent of 0 bytes holds nothing to share")]
     Empty(String),

@@ -4,9 +4,15 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Opens a file for reading only, without touching its access time where that is allowed (to its owner).
+/// Opens a file for reading only, without touching its access time where that is allowed (to its owner). A pipe or device
+/// that stands in a photograph's place is refused.
 pub fn open_source(path: &Path) -> io::Result<File> {
-    imp::open_source(path)
+    let file = imp::open_source(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
 }
 
 /// Asks whether this process may read a file or folder, without opening it. The answer may be outdated at once.
@@ -90,6 +96,17 @@ mod tests {
         read_exact_at(&open_source(&path).unwrap(), &mut buffer, 5).unwrap();
         assert_eq!(&buffer, b"graph");
         assert_eq!(path.metadata().unwrap().accessed().unwrap(), long_ago);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        for path in [folder.path(), &pipe] {
+            assert!(open_source(path).is_err(), "{}", path.display());
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub enum WhySkipped {
 pub enum WalkError {
     #[error("{}: {reason}", path.display())]
     Unreadable { path: PathBuf, reason: io::Error },
-    #[error("{} has a name that is not UTF-8 ({name}); rename it, or leave it out with --exclude", path.display())]
+    #[error("{} has a name that is not UTF-8 ({name}); rename it, or leave it out with `seeder create --exclude`", path.display())]
     NotUtf8 { path: PathBuf, name: String },
     #[error("{} is neither a file nor a folder", .0.display())]
     Special(PathBuf),

@@ -58,9 +58,13 @@ impl Inbox {
         while messages.len() < BATCH_MAX
             && let Some(frame) = self.frame()?
         {
-            let message = Message::decode(frame)?;
+            let mut message = Message::decode(frame)?;
             if let Message::Piece { data, .. } = &message {
                 payload += data.len();
+            }
+            // What a peer has, and metadata, are kept for long; they must not keep a whole buffer with them.
+            if let Message::Bitfield(bytes) | Message::Extended { payload: bytes, .. } = &mut message {
+                *bytes = Bytes::copy_from_slice(bytes);
             }
             if message != Message::KeepAlive || messages.last() != Some(&Message::KeepAlive) {
                 messages.push(message);
