@@ -77,12 +77,17 @@ pub struct Geometry {
     total_length: u64,
     /// Pieces shorter than `piece_length`: the last one, and in a v2 torrent the last of every file.
     short: BTreeMap<u32, u32>,
+    /// Files begin pieces of their own, so there are gaps behind short ones.
+    gaps: bool,
 }
 
 impl Geometry {
     /// The cut of a v1 or hybrid torrent: one run of bytes, files end to end, padding included.
     pub fn v1(piece_length: u64, total_length: u64) -> Result<Self, GeometryError> {
-        Self::v2(piece_length, [total_length])
+        Ok(Self {
+            gaps: false,
+            ..Self::v2(piece_length, [total_length])?
+        })
     }
 
     /// The cut of a v2 torrent: each file begins a piece of its own and may end in a short one. Empty files have none.
@@ -112,6 +117,7 @@ impl Geometry {
             piece_count,
             total_length: total,
             short,
+            gaps: true,
         })
     }
 
@@ -175,11 +181,18 @@ impl Geometry {
     }
 
     /// The one door from a request on the wire: any range inside one piece, also unaligned ones, at least a byte long.
-    /// How long a request may be is the session's rule, not the geometry's.
+    /// How long a request may be is the session's rule, not the geometry's. libtorrent 2.0 asks for whole blocks where a v2
+    /// file ends: what lies behind it is zeros.
     pub fn range(&self, piece: u32, begin: u32, length: u32) -> Option<Block> {
         let piece = self.piece(piece)?;
         let end = begin.checked_add(length)?;
-        (length > 0 && end <= self.length_of(piece)).then_some(Block { piece, begin, length })
+        let there = self.length_of(piece);
+        let limit = if self.gaps {
+            there.next_multiple_of(BLOCK_LENGTH).min(self.piece_length)
+        } else {
+            there
+        };
+        (length > 0 && end <= limit).then_some(Block { piece, begin, length })
     }
 
     /// The one door from an arriving block: exactly one of the blocks that we ask for.
@@ -211,6 +224,16 @@ mod tests {
         let lengths: Vec<u32> = geometry.pieces().map(|piece| geometry.length_of(piece)).collect();
         assert_eq!(lengths, [16_384, 3_616, 5, 16_384]);
         assert_eq!(geometry.total_length(), 36_389);
+    }
+
+    #[test]
+    fn in_v2_the_rest_of_the_last_block_of_a_file_may_be_asked_for() {
+        let geometry = Geometry::v2(32_768, [20_000, 5]).unwrap();
+        assert!(geometry.range(0, 16_384, 16_384).is_some());
+        assert!(geometry.range(1, 0, 16_384).is_some());
+        assert_eq!(geometry.range(1, 0, 16_385), None);
+        assert_eq!(geometry.range(1, 16_384, 1), None);
+        assert_eq!(geometry.arriving(1, 0, 16_384), None);
     }
 
     #[test]

@@ -42,3 +42,13 @@ fn seeds_a_hybrid_for_our_get_by_torrent_file() {
 fn seeds_a_hybrid_for_our_get_by_magnet() {
     seeds_for_our_get(Client::QBittorrent, "--hybrid", Torrent::as_magnet);
 }
+
+#[test]
+fn leeches_a_v2_torrent_from_us_by_torrent_file() {
+    leeches_from_us(Client::QBittorrent, "--v2", Torrent::as_file);
+}
+
+#[test]
+fn seeds_a_v2_torrent_for_our_get_by_torrent_file() {
+    seeds_for_our_get(Client::QBittorrent, "--v2", Torrent::as_file);
+}

@@ -15,7 +15,7 @@ pub(super) struct Place {
 /// A run of bytes inside one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
-    /// The file's number in the torrent; `None` is padding.
+    /// The file's number in the torrent; `None` is padding or a gap: zeros.
     pub(super) file: Option<usize>,
     /// The first byte, counted from the start of the file.
     pub(super) offset: u64,
@@ -41,18 +41,26 @@ impl Layout {
         &self.places
     }
 
-    /// The runs that make up `length` bytes from `address`, in order. Addresses that no file covers (they exist only
-    /// past the end of a v2 file) are skipped.
+    /// The runs that make up `length` bytes from `address`, in order. Addresses that no file covers exist only past the end
+    /// of a v2 file: as runs of zeros where a file follows, and left out at the end.
     pub(super) fn stretches(&self, address: u64, length: u64) -> impl Iterator<Item = Stretch> + '_ {
         let end = address + length;
-        self.covering(address, length).filter_map(move |(file, place)| {
+        let mut at = address;
+        self.covering(address, length).flat_map(move |(file, place)| {
             let from = address.max(place.start);
             let until = end.min(place.start + place.length);
-            (from < until).then(|| Stretch {
+            let gap = Stretch {
+                file: None,
+                offset: 0,
+                length: from.saturating_sub(at),
+            };
+            let stretch = Stretch {
                 file: (!place.padding).then_some(file),
                 offset: from - place.start,
-                length: until - from,
-            })
+                length: until.saturating_sub(from),
+            };
+            at = until.max(at);
+            [gap, stretch].into_iter().filter(|stretch| stretch.length > 0)
         })
     }
 
@@ -113,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_behind_a_short_v2_file_belongs_to_nobody() {
+    fn the_gap_behind_a_short_v2_file_is_zeros_that_belong_to_nobody() {
         let places = [(0, 5), (16, 4)].map(|(start, length)| Place {
             start,
             length,
@@ -124,7 +132,8 @@ mod tests {
             .stretches(0, 20)
             .map(|run| (run.file, run.length))
             .collect();
-        assert_eq!(runs, [(Some(0), 5), (Some(1), 4)]);
+        assert_eq!(runs, [(Some(0), 5), (None, 11), (Some(1), 4)]);
+        assert_eq!(layout.stretches(2, 14).map(|run| run.length).sum::<u64>(), 3);
     }
 
     proptest! {

@@ -279,7 +279,8 @@ impl Storage {
                 return false;
             }
         }
-        rest.is_empty()
+        rest.fill(0);
+        true
     }
 
     /// Reads bytes of trusted pieces. A file that changed since is an error, and its pieces are trusted no more.
@@ -287,7 +288,7 @@ impl Storage {
         let mut rest = into;
         for stretch in self.layout.stretches(address, rest.len() as u64) {
             let Some((part, tail)) = split(rest, stretch.length) else {
-                break;
+                return Ok(());
             };
             rest = tail;
             match stretch.file {
@@ -295,6 +296,8 @@ impl Storage {
                 Some(file) => self.read_file(file, part, stretch.offset)?,
             }
         }
+        // Only the gap behind a v2 file is left.
+        rest.fill(0);
         Ok(())
     }
 
