@@ -155,7 +155,9 @@ fn output_folder(args: &Args, paths: &[PathBuf], data: &Path) -> Result<PathBuf,
 /// Where a torrent's file goes: under the torrent's name or, while another share of that name has it, a longer one.
 fn written_to(metainfo: &Metainfo, output: &Path, data: &Path) -> Result<(PathBuf, Lock), Failure> {
     let info = &metainfo.info;
-    let (name, _) = info.name().split_at(info.name().floor_char_boundary(NAME_MAX));
+    let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= NAME_MAX;
+    let letters = info.name().char_indices().take_while(fits);
+    let name: String = letters.map(|(_, letter)| letter).collect();
     let hash: String = info.wire_hash().to_string().chars().take(8).collect();
     let take = |file: String| {
         let path = output.join(file);

@@ -239,7 +239,7 @@ async fn a_file_that_was_swapped_for_an_older_one_is_hashed_again() {
     fetch_all(&rig, &rig.open("target", true), [0, 1, 5]).await;
     let file = rig.path("target/album/a.jpg");
     let written = file.metadata().unwrap().modified().unwrap();
-    let record = super::resume::path(&rig.path("state"), rig.info.wire_hash());
+    let record = resume::path(&rig.path("state"), rig.info.wire_hash());
     let before = |secs| written - Duration::from_secs(secs);
     stamp(&record, before(60));
     spoil(&file, 10);
