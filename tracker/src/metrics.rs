@@ -197,7 +197,7 @@ impl Metrics {
         vec![
             gauge(
                 "tracker_torrents",
-                "Torrents with at least one peer.",
+                "Torrents that have peers, or were completed a short while ago.",
                 vec![sample(&[], totals.swarms)],
             ),
             gauge(
