@@ -1,5 +1,6 @@
 //! Who is connected: greeting, dismissing, banning, calling. One connection a peer, none to ourselves, none to the banned.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::session::{Pieces, Session};
 
 /// Two connections that were made within this time crossed each other; a later one is a second one.
 const CROSSING: Duration = Duration::from_secs(10);
+/// So many connections from one address are a family behind one router; more are a crowd.
+const CROWD: usize = 4;
 /// Addresses taken from one answer of a tracker.
 const ADDRESSES_AT_ONCE_MAX: usize = 200;
 
@@ -138,7 +141,8 @@ impl Torrent {
             return Err(Why::Banned);
         }
         self.admit_once(now, peer, session)?;
-        if self.sessions.len() >= self.settings.connections_max && !self.make_room(now) {
+        if self.sessions.len() >= self.settings.connections_max && !self.make_room(now, session.address.ip())
+        {
             // The call is over, and may be made again when there is room.
             self.dialer.put_off(now, session.address);
             return Err(Why::TooManyConnections(self.settings.connections_max));
@@ -146,20 +150,40 @@ impl Torrent {
         Ok(())
     }
 
-    /// A stranger who holds a place and wants nothing must not keep a friend out: the oldest such goes.
-    fn make_room(&mut self, now: Moment) -> bool {
+    /// A stranger who holds a place and wants nothing must not keep a friend out: the oldest such goes. Nor must one who
+    /// holds many places: of those, the one goes that was of least use.
+    fn make_room(&mut self, now: Moment, newcomer: IpAddr) -> bool {
         let idle = self.sessions.iter().filter(|(_, session)| {
             let wants_us = session.is_interested || session.we_are_interested;
             self.content.is_some() && !wants_us
         });
         let oldest = idle.min_by_key(|(_, session)| session.connected);
-        let Some(peer) = oldest.map(|(peer, _)| *peer) else {
+        let Some(peer) = oldest
+            .map(|(peer, _)| *peer)
+            .or_else(|| self.least_of_crowd(newcomer))
+        else {
             return false;
         };
         self.forget_for_long(now, peer);
         let why = Why::TooManyConnections(self.settings.connections_max);
         self.push(Output::Disconnect { peer, why });
         true
+    }
+
+    /// Of the address with the most connections, if these are a crowd, the connection that carried least.
+    fn least_of_crowd(&self, newcomer: IpAddr) -> Option<PeerKey> {
+        let mut crowds: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for session in self.sessions.values() {
+            *crowds.entry(session.address.ip()).or_default() += 1;
+        }
+        let (crowded, count) = crowds.into_iter().max_by_key(|(_, count)| *count)?;
+        let members = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.address.ip() == crowded);
+        let least = members.min_by_key(|(_, session)| session.taken.total() + session.given.total());
+        let peer = least.map(|(peer, _)| *peer);
+        peer.filter(|_| count > CROWD && crowded != newcomer)
     }
 
     /// One connection a peer. Where two crossed, both sides keep the one that the smaller peer id has made.

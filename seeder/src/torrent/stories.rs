@@ -561,6 +561,41 @@ fn who_wants_nothing_makes_room_for_who_comes() {
 }
 
 #[test]
+fn one_address_with_many_places_makes_room_for_another() {
+    let settings = Settings {
+        connections_max: 6,
+        ..Settings::default()
+    };
+    let mut story = Story::with(Some(&[]), settings);
+    let mut knock = |number: u8, ip: [u8; 4]| {
+        let handshake = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: story.torrent.identity.info_hash,
+            peer_id: PeerId([number; 20]),
+        };
+        let outputs = story.tell(Input::Connected {
+            peer: key(number),
+            address: (ip, 5_000 + u16::from(number)).into(),
+            direction: Direction::Incoming,
+            handshake,
+        });
+        story.hear(number, Message::Interested);
+        outputs
+    };
+    for number in 1..=6 {
+        knock(number, [10, 0, 0, 1]);
+    }
+    let crowd = knock(7, [10, 0, 0, 1]);
+    assert_eq!(goodbye(7, &crowd), Some(&Why::TooManyConnections(6)));
+    for number in 8..=9 {
+        let friend = knock(number, [10, 0, 0, number]);
+        assert_eq!(goodbye(number, &friend), None);
+    }
+    let third = knock(10, [10, 0, 0, 10]);
+    assert!(goodbye(10, &third).is_some(), "four from one house are no crowd");
+}
+
+#[test]
 fn a_hungry_torrent_asks_for_peers_now_and_then() {
     let mut story = Story::leecher();
     let count = |outputs: Vec<Output>| {
