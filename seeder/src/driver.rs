@@ -212,6 +212,8 @@ impl Driver {
             if let Ok(Err(error)) = remembered.await {
                 warn!(%error, "what was verified is not remembered");
             }
+            // Ten thousand torrents that sleep must not hold ten thousand files.
+            self.opened.iter().for_each(|opened| opened.storage.rest());
         }
         Rested {
             commands: self.commands,

@@ -32,6 +32,13 @@ pub(super) struct Candidate {
     pub(super) choked: Moment,
 }
 
+impl Candidate {
+    /// When we seed, how long others wait for its slot: no longer than a round for one that takes nothing.
+    fn turn(&self) -> Duration {
+        if self.rate > 0 { TURN } else { ROUND }
+    }
+}
+
 /// What we are, as the choker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -147,8 +154,8 @@ fn rank(now: Moment, mode: Mode, peer: &Candidate) -> (u8, std::cmp::Reverse<u64
     let rate = std::cmp::Reverse(peer.rate);
     match (mode, peer.unchoked) {
         (Mode::Leeching, _) => (u8::from(peer.snubbed), rate, peer.choked, peer.peer),
-        // Whoever has its turn keeps it; then come those who wait, in the order of their waiting; then those who had theirs.
-        (Mode::Seeding, Some(since)) if now.since(since) < TURN => (0, rate, since, peer.peer),
+        // Whoever has its turn keeps it, as long as it makes use of it; then come those who wait, in the order of their waiting; then those who had theirs.
+        (Mode::Seeding, Some(since)) if now.since(since) < peer.turn() => (0, rate, since, peer.peer),
         (Mode::Seeding, None) => (1, std::cmp::Reverse(0), peer.choked, peer.peer),
         (Mode::Seeding, Some(since)) => (2, rate, since, peer.peer),
     }
@@ -224,6 +231,11 @@ mod tests {
         check(Mode::Seeding, "a:9+ b:0 c:0", 1, "a");
         check(Mode::Seeding, "a:9* b:0 c:0", 1, "c");
         check(Mode::Seeding, "a:9* b:0 c:5*", 2, "ab");
+    }
+
+    #[test]
+    fn who_asks_for_nothing_loses_its_turn_after_a_round() {
+        check(Mode::Seeding, "a:0+ b:0", 1, "b");
     }
 
     #[test]
