@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -13,6 +14,9 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
 use crate::engine::{Engine, EngineConfig, EngineError, Event, Limits};
+
+/// Requests to stop that come so soon after the first are the same one.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Runs a command to its end. From its first step on, a request to stop finds somebody who hears it.
 pub fn block_on<Running>(command: impl FnOnce(Stop) -> Running) -> Result<(), Failure>
@@ -53,6 +57,17 @@ impl Stop {
             _ = self.terminate.recv() => (),
             _ = self.hangup.recv() => (),
         }
+    }
+
+    /// Returns when somebody asks once more. `timeout` and shells ask twice in one breath, which is once.
+    async fn asked_again(&mut self) {
+        let echoes = async {
+            loop {
+                self.asked().await;
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(ECHO, echoes).await;
+        self.asked().await;
     }
 }
 
@@ -166,7 +181,7 @@ fn elsewhere(engine: &Engine) -> String {
 pub async fn leave(engine: Engine, stop: &mut Stop) {
     tokio::select! {
         () = engine.stop() => (),
-        () = stop.asked() => tell("leaving at once; trackers will forget us by themselves"),
+        () = stop.asked_again() => tell("leaving at once; trackers will forget us by themselves"),
     }
 }
 
