@@ -16,6 +16,8 @@ use super::session::{Pieces, Session};
 
 /// Two connections that were made within this time crossed each other; a later one is a second one.
 const CROSSING: Duration = Duration::from_secs(10);
+/// A caller may know us by so many addresses: some of IPv4, some of IPv6.
+const CALLS_MAX: usize = 8;
 /// So many connections from one address are a family behind one router; more are a crowd.
 const CROWD: usize = 4;
 /// Addresses taken from one answer of a tracker.
@@ -186,9 +188,13 @@ impl Torrent {
         peer.filter(|_| count > CROWD && crowded != newcomer)
     }
 
-    /// One connection a peer. Where two crossed, both sides keep the one that the smaller peer id has made.
+    /// One connection a peer. Where two crossed, both sides keep the one that the smaller peer id has made. Where one side called
+    /// several addresses of the other at once, it keeps the first that answered, and only it knows which that is.
     fn admit_once(&mut self, now: Moment, peer: PeerKey, new: &Session) -> Result<(), Why> {
         let theirs = new.handshake.peer_id;
+        if !self.sessions.contains_key(&peer) && self.called_side_by_side(now, new) {
+            return Ok(());
+        }
         let same = |(_, old): &(&PeerKey, &Session)| old.handshake.peer_id == theirs;
         let Some((old_peer, old)) = self.sessions.iter().find(same) else {
             return Ok(());
@@ -211,6 +217,18 @@ impl Torrent {
             self.dialer.connected(now, new.address, old_peer);
         }
         Err(Why::Duplicate)
+    }
+
+    /// The same peer calls a few times in a breath, and we have not called it.
+    fn called_side_by_side(&self, now: Moment, new: &Session) -> bool {
+        let theirs = new.handshake.peer_id;
+        let mut same = self
+            .sessions
+            .values()
+            .filter(|old| old.handshake.peer_id == theirs);
+        let incoming =
+            |old: &Session| old.direction == Direction::Incoming && now.since(old.connected) < CROSSING;
+        new.direction == Direction::Incoming && same.clone().count() < CALLS_MAX && same.all(incoming)
     }
 
     /// Takes the peer out of everything; says where it was.

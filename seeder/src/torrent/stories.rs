@@ -509,6 +509,30 @@ fn of_two_connections_that_crossed_the_smaller_peer_id_keeps_its_own() {
 }
 
 #[test]
+fn of_calls_to_several_addresses_the_caller_keeps_the_first_and_the_called_side_lets_it_choose() {
+    for (direction, refused) in [
+        (Direction::Outgoing, Some(&Why::Duplicate)),
+        (Direction::Incoming, None),
+    ] {
+        let mut story = Story::leecher();
+        story.connect_as(1, Reserved::OURS, PeerId([40; 20]), direction);
+        let outputs = story.connect_as(2, Reserved::OURS, PeerId([40; 20]), direction);
+        assert_eq!(goodbye(2, &outputs), refused);
+        assert_eq!(goodbye(1, &outputs), None);
+    }
+}
+
+#[test]
+fn a_peer_that_calls_and_calls_is_refused_in_the_end() {
+    let mut story = Story::leecher();
+    let refused = (1..=9).filter(|number| {
+        let outputs = story.connect_as(*number, Reserved::OURS, PeerId([40; 20]), Direction::Incoming);
+        goodbye(*number, &outputs).is_some()
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), [9]);
+}
+
+#[test]
 fn a_second_connection_long_after_the_first_is_refused() {
     let mut story = Story::leecher();
     story.connect_as(1, Reserved::OURS, PeerId([40; 20]), Direction::Outgoing);
