@@ -1,5 +1,4 @@
-//! Comparing what lies on a disk with a torrent, on all cores: for `verify`, and for the engine when it cannot know
-//! what it has.
+//! Comparing what lies on a disk with a torrent, on all cores, for `verify`. The engine checks at its own pace, in `disk`.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -81,15 +80,6 @@ pub fn check(
         files,
         pieces: check.good(&verdicts),
     })
-}
-
-/// The pieces that lie below `root` whole and right. What cannot be read is not there; if cancelled, nothing is.
-pub fn pieces_present(info: &Info, root: &Path, threads: NonZeroUsize, progress: &Progress) -> Bitfield {
-    let check = Check::new(info, root, progress);
-    check.pieces(threads).map_or_else(
-        |_| Bitfield::none(info.geometry()),
-        |verdicts| check.good(&verdicts),
-    )
 }
 
 /// What is known of a piece.
@@ -376,10 +366,6 @@ mod tests {
             })
             .collect();
         assert_eq!(words.join(", "), found);
-        assert_eq!(
-            report.pieces,
-            pieces_present(&info, root.path(), TWO, &Progress::default())
-        );
         assert_eq!(report.is_good(), found == "good, good, good, good");
     }
 
@@ -463,7 +449,9 @@ mod tests {
     fn a_half_finished_download_has_the_pieces_that_are_whole() {
         let (root, info) = album(Format::V1);
         fs::write(root.path().join("Album/a"), "a".repeat(33_000)).unwrap();
-        let have = pieces_present(&info, root.path(), TWO, &Progress::default());
+        let have = check(&info, root.path(), TWO, &Progress::default())
+            .unwrap()
+            .pieces;
         let numbers: Vec<u32> = info
             .geometry()
             .pieces()
@@ -500,6 +488,5 @@ mod tests {
             check(&info, root.path(), TWO, &progress),
             Err(HashError::Cancelled)
         ));
-        assert!(pieces_present(&info, root.path(), TWO, &progress).is_empty());
     }
 }
