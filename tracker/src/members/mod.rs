@@ -1,1 +1,13 @@
-//! Who may announce: members, their keys, the register of torrents, the ledger of bytes. The place of private mode.
+//! Private mode: who may announce, which torrents are registered, and who gave and took how much. Rules are pure (`ids`,
+//! `rules`, `ledger`, `refusal`, `keys`, `clients`); files and the database stand at the edge (`store`, `journal`, `books`, `office`).
+//!
+//! ```text
+//! announce ── Directory (whose key?) ── Register (which torrent?) ── PrivateSwarms ── Journal (one write) ── answer
+//!                                                                        └ Ledger ── Books (every few seconds) ── Store
+//! API, command line ── Office ── Store, then Directory and Register
+//! ```
+
+pub mod ids;
+pub mod ledger;
+pub mod refusal;
+pub mod rules;
