@@ -8,6 +8,7 @@
 //! ```
 
 pub mod ids;
+pub mod keys;
 pub mod ledger;
 pub mod refusal;
 pub mod rules;
