@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod folder;
 pub mod http;
 pub mod members;
 pub mod metrics;

@@ -12,3 +12,4 @@ pub mod keys;
 pub mod ledger;
 pub mod refusal;
 pub mod rules;
+pub mod store;
