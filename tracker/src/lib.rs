@@ -1,5 +1,6 @@
 //! An announce and scrape tracker: who else is here? Rules stand in `swarm` and `members`, sockets in `http` and `udp`.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -107,13 +107,15 @@ impl Site {
     }
 
     /// Serves one connection until it ends, or until the tracker stops and its current request is answered.
-    pub(crate) async fn serve<S>(&self, stream: S, read: Vec<u8>, caller: Caller)
+    /// Whatever `mark` says about who asks goes with every request.
+    pub(crate) async fn serve<S, M>(&self, stream: S, read: Vec<u8>, mark: M)
     where
         S: AsyncRead + AsyncWrite + Unpin,
+        M: Clone + Send + Sync + 'static,
     {
         let stream = TokioIo::new(Rewound::new(stream, read, self.means.times.write));
         let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(mark.clone());
             self.service.call(request)
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));

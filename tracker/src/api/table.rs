@@ -1,0 +1,117 @@
+//! Who may do what: one row a route. The guard asks it before every answer, the OpenAPI document shows it, and a test walks it.
+//! A route without a row is answered to nobody.
+
+use super::auth::Identity;
+use super::scope::Scope;
+
+/// Where the API begins on the public port.
+pub const PREFIX: &str = "/api/v1";
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Anyone, also without a key.
+    Anyone,
+    /// Anyone with a good key, whatever it is for.
+    Known,
+    /// A member, for its own things.
+    Member,
+    /// A token of this scope.
+    Scope(Scope),
+    /// A member for its own things, or a token of this scope.
+    MemberOr(Scope),
+    /// The command line on this machine, over `control.sock`.
+    Here,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub method: &'static str,
+    /// Below [`PREFIX`], with the names of its parts in braces.
+    pub path: &'static str,
+    pub who: Who,
+}
+
+const fn rule(method: &'static str, path: &'static str, who: Who) -> Rule {
+    Rule { method, path, who }
+}
+
+/// Every route of the API.
+pub const TABLE: &[Rule] = &[
+    rule("GET", "/openapi.json", Who::Anyone),
+    rule("POST", "/owner", Who::Anyone),
+    rule("POST", "/invitations/redeem", Who::Anyone),
+    rule("GET", "/policy", Who::Known),
+    rule("GET", "/me", Who::Member),
+    rule("POST", "/me/rotate", Who::Member),
+    rule("GET", "/stats", Who::Scope(Scope::Read)),
+    rule("GET", "/members", Who::Scope(Scope::Read)),
+    rule("POST", "/members", Who::Scope(Scope::Members)),
+    rule("GET", "/members/{name}", Who::Scope(Scope::Read)),
+    rule("DELETE", "/members/{name}", Who::Scope(Scope::Members)),
+    rule("POST", "/members/{name}/rotate", Who::Scope(Scope::Members)),
+    rule("POST", "/members/{name}/disable", Who::Scope(Scope::Members)),
+    rule("POST", "/members/{name}/enable", Who::Scope(Scope::Members)),
+    rule("POST", "/members/{name}/expire", Who::Scope(Scope::Members)),
+    rule("GET", "/members/{name}/trace", Who::Scope(Scope::Members)),
+    rule("GET", "/invitations", Who::Scope(Scope::Read)),
+    rule("POST", "/invitations", Who::Scope(Scope::Members)),
+    rule("DELETE", "/invitations/{id}", Who::Scope(Scope::Members)),
+    rule("GET", "/tokens", Who::Scope(Scope::Admin)),
+    rule("POST", "/tokens", Who::Scope(Scope::Admin)),
+    rule("DELETE", "/tokens/{id}", Who::Scope(Scope::Admin)),
+    rule("GET", "/torrents", Who::Scope(Scope::Read)),
+    rule("POST", "/torrents", Who::Scope(Scope::Torrents)),
+    rule("GET", "/torrents/{hash}", Who::Scope(Scope::Read)),
+    rule("DELETE", "/torrents/{hash}", Who::Scope(Scope::Torrents)),
+    rule("GET", "/torrents/{hash}/file", Who::MemberOr(Scope::Members)),
+    rule("PUT", "/torrents/{hash}/tariff", Who::Scope(Scope::Torrents)),
+    rule("GET", "/tariff", Who::Scope(Scope::Read)),
+    rule("PUT", "/tariff", Who::Scope(Scope::Admin)),
+    rule("POST", "/reload", Who::Scope(Scope::Admin)),
+    rule("POST", "/backup", Who::Here),
+];
+
+/// The rule of a route; `path` as it stands in the table.
+pub fn find(method: &str, path: &str) -> Option<&'static Rule> {
+    TABLE.iter().find(|rule| rule.method == method && rule.path == path)
+}
+
+/// What an identity gets at a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Welcome,
+    /// A key is needed, and none was shown.
+    KeyNeeded,
+    /// The key is good, and not for this.
+    NotForThis,
+}
+
+impl Who {
+    /// Judges a caller. Everything may be done from this machine, except what only a member has.
+    pub fn judge(self, identity: &Identity) -> Verdict {
+        let good = match (self, identity) {
+            (Self::Anyone, _) => true,
+            (_, Identity::Stranger) => return Verdict::KeyNeeded,
+            (Self::Known, _) => true,
+            (Self::Member, _) => identity.member().is_some(),
+            (Self::Scope(scope), _) => identity.may(scope),
+            (Self::MemberOr(scope), _) => identity.member().is_some() || identity.may(scope),
+            (Self::Here, _) => *identity == Identity::Owner,
+        };
+        if good { Verdict::Welcome } else { Verdict::NotForThis }
+    }
+
+    /// What a caller must show, in words.
+    pub fn wanted(self) -> String {
+        match self {
+            Self::Anyone => "no key".to_owned(),
+            Self::Known => "any good token or passkey".to_owned(),
+            Self::Member => "a member's passkey, or a token that belongs to a member".to_owned(),
+            Self::Scope(scope) => format!("a token with the scope \"{scope}\""),
+            Self::MemberOr(scope) => format!("a member's passkey, or a token with the scope \"{scope}\""),
+            Self::Here => "the tracker's command line on its own machine".to_owned(),
+        }
+    }
+}
