@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::scope::Scope;
+use crate::members::store::Role;
 
 /// `POST /members`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
     pub name: String,
-    /// `owner` or `member`, the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    /// A member where it is missing.
+    #[serde(default)]
+    pub role: Role,
     /// When the key stops working; never, where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -53,7 +53,9 @@ pub enum Payload {
 impl Payload {
     /// A body in JSON.
     pub fn json(body: &impl Serialize) -> Result<Self, ClientError> {
-        serde_json::to_vec(body).map(Self::Json).map_err(ClientError::Json)
+        serde_json::to_vec(body)
+            .map(Self::Json)
+            .map_err(ClientError::Json)
     }
 }
 
@@ -238,7 +240,9 @@ impl Lines {
                 return Err(ClientError::Broken("a line without an end".to_owned()));
             }
             match self.body.frame().await {
-                Some(Ok(frame)) => self.read.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Some(Ok(frame)) => self
+                    .read
+                    .extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
                 Some(Err(error)) => return Err(ClientError::Broken(error.to_string())),
                 None => return Ok(None),
             }

@@ -2,7 +2,7 @@
 //! A route without a row is answered to nobody.
 
 use super::auth::Identity;
-use super::scope::Scope;
+use super::scope::{self, Scope};
 
 /// Where the API begins on the public port.
 pub const PREFIX: &str = "/api/v1";
@@ -75,7 +75,9 @@ pub const TABLE: &[Rule] = &[
 
 /// The rule of a route; `path` as it stands in the table.
 pub fn find(method: &str, path: &str) -> Option<&'static Rule> {
-    TABLE.iter().find(|rule| rule.method == method && rule.path == path)
+    TABLE
+        .iter()
+        .find(|rule| rule.method == method && rule.path == path)
 }
 
 /// What an identity gets at a route.
@@ -100,7 +102,11 @@ impl Who {
             (Self::MemberOr(scope), _) => identity.member().is_some() || identity.may(scope),
             (Self::Here, _) => *identity == Identity::Owner,
         };
-        if good { Verdict::Welcome } else { Verdict::NotForThis }
+        if good {
+            Verdict::Welcome
+        } else {
+            Verdict::NotForThis
+        }
     }
 
     /// What a caller must show, in words.
@@ -109,8 +115,13 @@ impl Who {
             Self::Anyone => "no key".to_owned(),
             Self::Known => "any good token or passkey".to_owned(),
             Self::Member => "a member's passkey, or a token that belongs to a member".to_owned(),
-            Self::Scope(scope) => format!("a token with the scope \"{scope}\""),
-            Self::MemberOr(scope) => format!("a member's passkey, or a token with the scope \"{scope}\""),
+            Self::Scope(scope) => format!("a token with the scope {}", scope::name(scope)),
+            Self::MemberOr(scope) => {
+                format!(
+                    "a member's passkey, or a token with the scope {}",
+                    scope::name(scope)
+                )
+            }
             Self::Here => "the tracker's command line on its own machine".to_owned(),
         }
     }
