@@ -24,6 +24,9 @@ pub struct Entry {
     pub which: Which,
     /// Where the peer listens.
     pub address: SocketAddr,
+    /// The session as it stood when the report came in; none at first sight. Counters between openings and closings are in
+    /// no journal: without this a `started` that begins anew would lose those before it (`rules::replay`).
+    pub before: Option<Mark>,
     pub report: Report,
 }
 
