@@ -13,6 +13,7 @@ mod reply;
 mod rewound;
 pub(crate) mod site;
 pub(crate) mod slots;
+pub mod trace;
 
 #[cfg(test)]
 mod conversation_tests;

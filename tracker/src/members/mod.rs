@@ -7,6 +7,7 @@
 //! API, command line ── Office ── Store, then Directory and Register
 //! ```
 
+pub mod clients;
 pub mod ids;
 pub mod keys;
 pub mod ledger;
