@@ -2,7 +2,9 @@
 
 pub mod measure;
 
+pub mod fake_member;
 pub mod fake_peer;
+pub mod our_tracker;
 pub mod rig;
 pub mod vectors;
 pub mod world;

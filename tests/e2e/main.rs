@@ -11,5 +11,6 @@ mod contract;
 mod crossing;
 mod disks;
 mod kills;
+mod kills_of_the_tracker;
 mod rudeness;
 mod stopping;

@@ -22,6 +22,14 @@ impl Deadline {
     }
 }
 
+/// Turns on the spot for less than a few milliseconds: when the test is about such a moment, no event will tell of it.
+pub fn spin(time: Duration) {
+    let deadline = Deadline::after(time);
+    while deadline.left().is_some() {
+        std::hint::spin_loop();
+    }
+}
+
 /// How often a program that cannot tell by itself is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
 

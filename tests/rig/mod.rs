@@ -10,11 +10,13 @@
 mod content;
 mod deadline;
 mod disk;
+mod http;
 mod lab;
 mod program;
 
 pub use content::{Digests, digests, fill, fill_folder, sha256};
-pub use deadline::{Deadline, ask_until};
+pub use deadline::{Deadline, ask_until, spin};
 pub use disk::SmallDisk;
+pub use http::{HttpAnswer, HttpRequest};
 pub use lab::{Host, Lab};
 pub use program::{Finished, Program, Running, Stream};
