@@ -8,9 +8,13 @@
 //! ```
 
 pub mod clients;
+pub mod directory;
 pub mod ids;
 pub mod keys;
 pub mod ledger;
+pub mod office;
 pub mod refusal;
+pub mod register;
 pub mod rules;
 pub mod store;
+pub mod torrent_file;

@@ -27,9 +27,7 @@ impl std::str::FromStr for Stamp {
     /// Takes any offset; dates before 1970 are 1970.
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
         let seconds = text.parse::<Timestamp>()?.as_second();
-        Ok(Self(Date(
-            u32::try_from(seconds.max(0)).unwrap_or(u32::MAX),
-        )))
+        Ok(Self(Date(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))))
     }
 }
 
