@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-pub use crate::config::{Admission, Config};
+use crate::config::{Admission, Config, Mode};
 use crate::http::desk::{Desk, ScrapeRules};
 use crate::http::lane::{self, Shared, Times};
 use crate::http::site::{Means, Site};
@@ -67,7 +67,7 @@ impl Server {
             Some(path) => Some(take_folder(path).await?),
             None => None,
         };
-        let listeners = listen_everywhere(&config.http)?;
+        let listeners = listen_everywhere(&config.http.listen)?;
         let http = addresses(&listeners)?;
         let admin_listener = config.admin.map(listen_on).transpose()?;
         let admin = admin_listener.as_ref().map(local_address).transpose()?;
@@ -76,7 +76,7 @@ impl Server {
         if let Some(listener) = admin_listener {
             parts.open_admin(listener);
         }
-        parts.start_sweeper(config.peer_timeout);
+        parts.start_sweeper(config.announce.peer_timeout);
         let Parts { tasks, stop, .. } = parts;
         Ok(Self {
             http,
@@ -130,19 +130,22 @@ impl Parts {
     fn new(config: &Config) -> Self {
         let clock = Clock::start();
         let limits = SwarmLimits {
-            peers_per_swarm: config.peers_per_swarm,
-            swarms: config.swarms,
-            peers: config.peers,
+            peers_per_swarm: config.limits.peers_per_swarm,
+            swarms: config.limits.swarms,
+            peers: config.limits.peers,
         };
         let swarms = Arc::new(Swarms::new(limits, rand::random()));
-        let slots = Slots::new(config.connections, config.connections_per_address);
+        let slots = Slots::new(config.limits.connections, config.limits.connections_per_address);
         let desk = Arc::new(Desk {
             swarms: Arc::clone(&swarms),
             policy: policy(config),
-            admission: config.admission.clone(),
+            admission: match &config.mode {
+                Mode::Public(admission) => admission.clone(),
+                Mode::Private => Admission::Everyone,
+            },
             scrape: ScrapeRules {
-                hashes_max: config.scrape_hashes_max,
-                full: config.full_scrape,
+                hashes_max: config.scrape.hashes_max,
+                full: config.scrape.full,
             },
             clock,
         });
@@ -153,11 +156,11 @@ impl Parts {
             swarms,
             slots,
             times: Times {
-                head: config.head_time,
-                idle: config.idle_time,
-                write: config.write_time,
+                head: config.http.head_time,
+                idle: config.http.idle_time,
+                write: config.http.write_time,
             },
-            head_bytes: config.head_bytes,
+            head_bytes: config.http.head_bytes,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -182,14 +185,17 @@ impl Parts {
         let counters = self.metrics.counters();
         let router = pages::router(Arc::clone(&self.desk), Arc::clone(&counters));
         let site = Site::new(router, counters, self.means());
-        if !config.fast_lane {
+        if !config.http.fast_lane {
             for listener in listeners {
                 self.tasks
                     .spawn(Arc::clone(&site).accept(listener, Arc::clone(&self.slots)));
             }
             return Ok(Vec::new());
         }
-        let count = config.lanes.or_else(|| std::thread::available_parallelism().ok());
+        let count = config
+            .http
+            .lanes
+            .or_else(|| std::thread::available_parallelism().ok());
         let count = count.map_or(1, NonZero::get);
         (0..count)
             .map(|number| self.open_lane(number, &site, &listeners))
@@ -322,13 +328,13 @@ fn lock(path: &Path) -> Result<File, StartError> {
 }
 
 fn policy(config: &Config) -> Policy {
-    let external = &config.external_addresses;
+    let external = &config.announce.external_addresses;
     Policy {
-        interval: config.interval,
-        jitter: config.jitter,
-        min_interval: config.min_interval,
-        numwant_default: config.numwant,
-        numwant_max: config.numwant_max,
+        interval: config.announce.interval,
+        jitter: config.announce.jitter,
+        min_interval: config.announce.min_interval,
+        numwant_default: config.announce.numwant,
+        numwant_max: config.announce.numwant_max,
         external_v4: external.iter().find_map(|address| {
             if let IpAddr::V4(v4) = address {
                 Some(*v4)

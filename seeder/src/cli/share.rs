@@ -14,7 +14,8 @@ use shared::announce::Event as Announced;
 use shared::id::InfoHash;
 use shared::magnet::Magnet;
 use shared::metainfo::Metainfo;
-use tracker::server::{Admission, Config, Server, StartError};
+use tracker::config::{self, Admission, Announce, Config, Http};
+use tracker::server::{Server, StartError};
 
 use super::audience::Audience;
 use super::flags::PortFlags;
@@ -274,10 +275,16 @@ impl Embedded {
         let mut refused = None;
         for http in session::attempts(&args.tracker_listen, TRACKER_PORT) {
             let config = Config {
-                http: http.clone(),
+                mode: config::Mode::Public(Admission::Only(hashes.clone())),
+                http: Http {
+                    listen: http.clone(),
+                    ..Http::default()
+                },
                 admin: None,
-                admission: Admission::Only(hashes.clone()),
-                external_addresses: external.clone(),
+                announce: Announce {
+                    external_addresses: external.clone(),
+                    ..Announce::default()
+                },
                 ..Config::default()
             };
             match Server::start(config).await {

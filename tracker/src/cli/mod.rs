@@ -183,11 +183,7 @@ fn look_at_settings(command: ConfigCommand, common: &Common) -> Result<(), Failu
         ConfigCommand::Print if common.json => {
             print(serde_json::to_string(&loaded.file).map_err(Failure::failed)?)
         }
-        ConfigCommand::Print => write_out(
-            toml::to_string_pretty(&loaded.file)
-                .map_err(Failure::failed)?
-                .as_bytes(),
-        ),
+        ConfigCommand::Print => write_out(loaded.file.explained().as_bytes()),
     }
 }
 

@@ -101,7 +101,7 @@ fn announce_admin(address: SocketAddr, json: bool) -> Result<(), Failure> {
 fn bound_connections(config: &mut Config) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    let wanted = u64::try_from(config.connections)
+    let wanted = u64::try_from(config.limits.connections)
         .unwrap_or(u64::MAX)
         .saturating_add(SPARE_DESCRIPTORS);
     let limit = getrlimit(Resource::Nofile);
@@ -121,9 +121,9 @@ fn bound_connections(config: &mut Config) {
     }
     if current < wanted {
         let room = current.saturating_sub(SPARE_DESCRIPTORS).max(1);
-        config.connections = usize::try_from(room).unwrap_or(config.connections);
+        config.limits.connections = usize::try_from(room).unwrap_or(config.limits.connections);
         warn!(
-            connections = config.connections,
+            connections = config.limits.connections,
             open_files = current,
             "fewer connections than set: raise the limit on open files"
         );

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{Admission, Config, Server, StartError};
+use crate::config::{Admission, Config, Http, Mode};
+use crate::server::{Server, StartError};
 
 const PEER: &str = "peer_id=-XX0001-bbbbbbbbbbbb&port=6881&uploaded=0&downloaded=0&left=0";
 
@@ -20,10 +21,13 @@ fn get(target: &str) -> String {
 
 fn config(fast_lane: bool) -> Config {
     Config {
-        http: vec![local()],
+        http: Http {
+            listen: vec![local()],
+            lanes: 2.try_into().ok(),
+            fast_lane,
+            ..Http::default()
+        },
         admin: Some(local()),
-        lanes: 2.try_into().ok(),
-        fast_lane,
         ..Config::default()
     }
 }
@@ -341,7 +345,7 @@ async fn a_wrong_parameter_is_named() {
 #[tokio::test]
 async fn a_torrent_that_is_not_ours_is_refused_and_asked_to_come_back_soon() {
     let ours = shared::id::InfoHash(*b"aaaaaaaaaaaaaaaaaaaa");
-    for server in both_with(|config| config.admission = Admission::Only([ours].into())).await {
+    for server in both_with(|config| config.mode = Mode::Public(Admission::Only([ours].into()))).await {
         let mut client = Client::to(&server).await;
         assert!(client.ask(get(&announce())).await.body.starts_with("d8:complete"));
         let other = announce().replace("aaaaaaaaaaaaaaaaaaaa", "zzzzzzzzzzzzzzzzzzzz");
@@ -360,7 +364,7 @@ async fn a_torrent_that_is_not_ours_is_refused_and_asked_to_come_back_soon() {
 
 #[tokio::test]
 async fn who_finds_a_full_tracker_is_told_to_come_back_in_a_quarter_of_an_hour() {
-    for server in both_with(|config| config.swarms = 1).await {
+    for server in both_with(|config| config.limits.swarms = 1).await {
         let mut client = Client::to(&server).await;
         assert!(client.ask(get(&announce())).await.body.starts_with("d8:complete"));
         let other = announce().replace("aaaaaaaaaaaaaaaaaaaa", "zzzzzzzzzzzzzzzzzzzz");
@@ -430,7 +434,7 @@ async fn noise_ends_in_an_answer_or_a_close_and_hurts_nobody() {
 
 #[tokio::test]
 async fn who_finds_no_room_is_told_so_and_finds_it_later() {
-    for server in both_with(|config| config.connections = 2).await {
+    for server in both_with(|config| config.limits.connections = 2).await {
         let mut first = Client::to(&server).await;
         let mut second = Client::to(&server).await;
         assert!(first.ask(get(&announce())).await.is_ok() && second.ask(get(&announce())).await.is_ok());
@@ -462,11 +466,9 @@ async fn hundreds_of_idle_connections_are_in_nobodys_way() {
 async fn ipv6_clients_are_told_their_address() {
     for fast_lane in [true, false] {
         let v6 = "[::1]:0".parse().unwrap();
-        let server = Server::start(Config {
-            http: vec![v6],
-            ..config(fast_lane)
-        })
-        .await;
+        let mut config = config(fast_lane);
+        config.http.listen = vec![v6];
+        let server = Server::start(config).await;
         if let Ok(server) = server {
             let answer = Client::to(&server).await.ask(get(&announce())).await;
             assert!(
@@ -510,10 +512,8 @@ async fn a_second_tracker_on_the_same_port_or_folder_is_refused() {
     })
     .await
     .unwrap();
-    let port = Config {
-        http: first.http_addresses().to_vec(),
-        ..config(true)
-    };
+    let mut port = config(true);
+    port.http.listen = first.http_addresses().to_vec();
     assert!(matches!(
         Server::start(port).await,
         Err(StartError::Listen { .. })
