@@ -24,8 +24,8 @@ use crate::http::site::{Means, Site};
 use crate::http::slots::Slots;
 use crate::http::{admin, listen, pages};
 use crate::metrics::Metrics;
-use crate::swarm::{Policy, SwarmLimits, Swarms};
-use crate::sweeper::{self, Sweeping};
+use crate::swarm::{Pace, Policy, SwarmLimits, Swarms};
+use crate::sweeper;
 
 /// Answers that are under way when the tracker stops have this long; both programs promise to be gone after 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -133,6 +133,7 @@ impl Parts {
             peers_per_swarm: config.limits.peers_per_swarm,
             swarms: config.limits.swarms,
             peers: config.limits.peers,
+            ..SwarmLimits::default()
         };
         let swarms = Arc::new(Swarms::new(limits, rand::random()));
         let slots = Slots::new(config.limits.connections, config.limits.connections_per_address);
@@ -229,20 +230,12 @@ impl Parts {
     }
 
     fn start_sweeper(&self, timeout: Duration) {
-        let sweeping = Sweeping {
-            timeout,
-            ..Sweeping::default()
-        };
         let (clock, counters) = (self.clock, self.metrics.counters());
         let report = move |swept| counters.swept(swept);
         let swarms = Arc::clone(&self.swarms);
-        self.tasks.spawn(sweeper::run(
-            swarms,
-            sweeping,
-            move || clock.now(),
-            report,
-            self.stop.clone(),
-        ));
+        let sweep = move |shard| swarms.sweep_shard(shard, clock.now(), timeout);
+        self.tasks
+            .spawn(sweeper::run(sweep, sweeper::PERIOD, report, self.stop.clone()));
     }
 
     fn open_admin(&self, listener: TcpListener) {
@@ -333,6 +326,13 @@ fn policy(config: &Config) -> Policy {
         interval: config.announce.interval,
         jitter: config.announce.jitter,
         min_interval: config.announce.min_interval,
+        pace: Pace {
+            longest: Pace::longest_within(config.announce.peer_timeout),
+            small_interval: config.announce.small_interval,
+            small_peers: config.announce.small_peers,
+            young: config.announce.young,
+            ..Pace::default()
+        },
         numwant_default: config.announce.numwant,
         numwant_max: config.announce.numwant_max,
         external_v4: external.iter().find_map(|address| {

@@ -1,48 +1,29 @@
 //! Walks the swarms shard by shard and forgets silent peers. `server` starts it and waits for its end; it never holds a lock
 //! while it waits, and one pass is spread over its whole period, so that announces never notice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use shared::moment::Moment;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::swarm::{SHARD_COUNT, Swarms, Swept};
+use crate::swarm::{SHARD_COUNT, Swept};
 
 /// Shards looked at in one go, one lock after the other: well below a millisecond, and one waking a second is enough.
 const BATCH: usize = 16;
 
-/// How long a peer may be silent, and how often every swarm is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sweeping {
-    /// Silence after which a peer is forgotten.
-    pub timeout: Duration,
-    /// How long one pass over all swarms takes.
-    pub period: Duration,
-}
+/// How long one pass over all swarms takes: who has been silent for too long is gone at most this much after its time.
+pub const PERIOD: Duration = Duration::from_secs(60);
 
-impl Default for Sweeping {
-    /// A peer may miss one announce of half an hour; it is gone at most a minute after its time.
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(65 * 60),
-            period: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Sweeps until it is told to stop. `now` is the program's clock; `report` learns what each pass has forgotten, the last one cut
-/// short.
+/// Sweeps until it is told to stop. `sweep` forgets the silent of one shard; `report` learns what each pass has forgotten, the
+/// last one cut short.
 pub async fn run(
-    swarms: Arc<Swarms>,
-    sweeping: Sweeping,
-    now: impl Fn() -> Moment,
+    sweep: impl Fn(usize) -> Swept,
+    period: Duration,
     mut report: impl FnMut(Swept),
     stop: CancellationToken,
 ) {
     let batches = u32::try_from(SHARD_COUNT / BATCH).unwrap_or(u32::MAX);
-    let mut ticks = tokio::time::interval((sweeping.period / batches).max(Duration::from_millis(1)));
+    let mut ticks = tokio::time::interval((period / batches).max(Duration::from_millis(1)));
     // After the machine has slept there is no hurry to catch up.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pass = Swept::default();
@@ -52,7 +33,7 @@ pub async fn run(
             _ = ticks.tick() => (),
         }
         for shard in first..first + BATCH {
-            pass.add(swarms.sweep_shard(shard, now(), sweeping.timeout));
+            pass.add(sweep(shard));
         }
         if first + BATCH == SHARD_COUNT {
             report(std::mem::take(&mut pass));
@@ -63,14 +44,17 @@ pub async fn run(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
     use shared::announce::AnnounceRequest;
     use shared::id::{InfoHash, PeerId};
+    use shared::moment::Moment;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::swarm::{Policy, SwarmLimits, Visit};
+    use crate::swarm::{Policy, SwarmLimits, Swarms, Visit};
 
     fn announce(swarms: &Swarms, torrent: u8, now: Moment) {
         let mut request = AnnounceRequest::new(InfoHash([torrent; 20]), PeerId([0; 20]), 6881);
@@ -89,16 +73,14 @@ mod tests {
     async fn the_silent_are_forgotten_a_pass_after_their_time_and_the_sweeper_stops_when_told() {
         let swarms = Arc::new(Swarms::new(SwarmLimits::default(), [1, 2, 3, 4]));
         (0..100).for_each(|torrent| announce(&swarms, torrent, Moment::START));
-        let sweeping = Sweeping {
-            timeout: Duration::from_secs(600),
-            period: Duration::from_secs(60),
-        };
         let start = Instant::now();
         let now = move || Moment::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap());
         let (stop, (reports, mut passes)) =
             (CancellationToken::new(), tokio::sync::mpsc::unbounded_channel());
         let report = move |swept| reports.send(swept).unwrap();
-        let sweeper = tokio::spawn(run(Arc::clone(&swarms), sweeping, now, report, stop.clone()));
+        let swept = Arc::clone(&swarms);
+        let sweep = move |shard| swept.sweep_shard(shard, now(), Duration::from_secs(600));
+        let sweeper = tokio::spawn(run(sweep, PERIOD, report, stop.clone()));
 
         tokio::time::sleep(Duration::from_secs(590)).await;
         assert_eq!(swarms.totals().peers(), 100);

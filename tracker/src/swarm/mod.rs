@@ -15,6 +15,7 @@ mod group;
 mod home;
 mod peers;
 mod policy;
+pub mod private;
 mod reply;
 #[expect(clippy::module_inception, reason = "swarm.rs holds one, swarms.rs holds many")]
 mod swarm;
@@ -26,7 +27,7 @@ mod totals;
 #[cfg(test)]
 mod model;
 
-pub use policy::{Policy, SwarmLimits};
+pub use policy::{Pace, Policy, SwarmLimits};
 pub use reply::write_failure;
-pub use swarms::{Announced, Outcome, Refusal, SHARD_COUNT, Swarms, Swept, Visit};
+pub use swarms::{Announced, Outcome, Refusal, SHARD_COUNT, SnapshotError, Swarms, Swept, Visit};
 pub use totals::Totals;

@@ -20,6 +20,8 @@ const LIMITS: SwarmLimits = SwarmLimits {
     peers_per_swarm: 150,
     swarms: 3,
     peers: 300,
+    peers_per_member: 16,
+    sessions_per_member: 144,
 };
 const TIMEOUT: Duration = Duration::from_secs(600);
 

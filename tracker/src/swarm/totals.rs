@@ -13,18 +13,28 @@ pub struct Totals {
     pub downloaders: u64,
     /// Partial seeds that want nothing now.
     pub paused: u64,
+    /// Those with an IPv4 address alone.
     pub peers_v4: u64,
+    /// Those with an IPv6 address alone.
     pub peers_v6: u64,
-    /// Those of each role whose address is an IPv6 one.
+    /// Those with both, each counted once. Public mode cannot know of any.
+    pub peers_both: u64,
+    /// Those of each role with an IPv6 address alone.
     pub seeders_v6: u64,
     pub downloaders_v6: u64,
     pub paused_v6: u64,
+    /// Those of each role with both.
+    pub seeders_both: u64,
+    pub downloaders_both: u64,
+    pub paused_both: u64,
+    /// Private mode: sessions whose peer is gone.
+    pub asleep: u64,
 }
 
 impl Totals {
     /// Everybody.
     pub fn peers(&self) -> u64 {
-        self.peers_v4 + self.peers_v6
+        self.peers_v4 + self.peers_v6 + self.peers_both
     }
 }
 
@@ -40,6 +50,11 @@ pub(super) struct Sums {
     seeders_v6: AtomicU64,
     downloaders_v6: AtomicU64,
     paused_v6: AtomicU64,
+    peers_both: AtomicU64,
+    seeders_both: AtomicU64,
+    downloaders_both: AtomicU64,
+    paused_both: AtomicU64,
+    asleep: AtomicU64,
 }
 
 impl Sums {
@@ -54,11 +69,16 @@ impl Sums {
             seeders_v6: self.seeders_v6.load(Relaxed),
             downloaders_v6: self.downloaders_v6.load(Relaxed),
             paused_v6: self.paused_v6.load(Relaxed),
+            peers_both: self.peers_both.load(Relaxed),
+            seeders_both: self.seeders_both.load(Relaxed),
+            downloaders_both: self.downloaders_both.load(Relaxed),
+            paused_both: self.paused_both.load(Relaxed),
+            asleep: self.asleep.load(Relaxed),
         }
     }
 
     pub(super) fn peers(&self) -> u64 {
-        self.peers_v4.load(Relaxed) + self.peers_v6.load(Relaxed)
+        self.peers_v4.load(Relaxed) + self.peers_v6.load(Relaxed) + self.peers_both.load(Relaxed)
     }
 
     /// Makes room for one swarm, unless there are `limit` already.

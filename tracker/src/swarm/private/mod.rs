@@ -1,0 +1,8 @@
+//! Private mode: a peer is a member's client, known by its peer id, and what it reports is entered into the member's account
+//! under the same lock that places it. Sessions whose peer has gone sleep in their torrent, so that counters go on where they
+//! stopped. Nothing here waits: journal entries are queued through `Scribe`, changed accounts stay in a stripe beside the shard
+//! until `Books` collects them.
+
+mod swarms;
+
+pub use swarms::{MemberAnnounced, MemberSession, MemberVisit, PrivateSwarms};
