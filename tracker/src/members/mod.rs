@@ -10,6 +10,7 @@
 pub mod clients;
 pub mod directory;
 pub mod ids;
+pub mod journal;
 pub mod keys;
 pub mod ledger;
 pub mod office;
