@@ -9,5 +9,6 @@ pub mod http;
 pub mod members;
 pub mod metrics;
 pub mod server;
+pub mod snapshot;
 pub mod swarm;
 pub mod sweeper;

@@ -7,6 +7,7 @@
 //! API, command line ── Office ── Store, then Directory and Register
 //! ```
 
+pub mod books;
 pub mod clients;
 pub mod directory;
 pub mod ids;

@@ -2,6 +2,7 @@
 //! that costs at a tariff, and what is hard to believe. Called under a shard's lock and again when the journal is read; it
 //! must never know where sessions are kept.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use shared::announce::Event;
@@ -206,8 +207,8 @@ pub struct Scene {
     pub elapsed: Option<Duration>,
     /// Somebody else of the torrent missed bytes at some time since that report, or nobody can tell.
     pub wanted: bool,
-    /// Bytes a second that the fastest member's line carries.
-    pub line: u64,
+    /// Bytes a second that the fastest member's line carries, where the owner has stated it.
+    pub line: Option<NonZero<u64>>,
 }
 
 /// Fewer bytes than this are given without being asked about: a block counted late, a neighbour found by other means.
@@ -228,13 +229,13 @@ pub fn judge(scene: &Scene) -> Option<Suspicion> {
     // Reports are dated to the second: two of them may be almost one second further apart than their dates.
     let secs = elapsed.as_secs() + 1;
     let (up, down) = (scene.credit.uploaded, scene.credit.downloaded);
-    if up.max(down) / secs > scene.line {
+    if let Some(line) = scene.line.filter(|line| up.max(down) / secs > line.get()) {
         let (bytes, did) = if up >= down {
             (up, "uploaded")
         } else {
             (down, "downloaded")
         };
-        let (rate, line) = (bytes / secs, scene.line);
+        let rate = bytes / secs;
         let evidence =
             format!("{did} {bytes} bytes in {secs} s, {rate} bytes a second; the line carries {line}");
         return found(SuspicionKind::Faster, evidence);
