@@ -254,6 +254,15 @@ impl OurTracker {
         self.command(words).run(LIMIT).succeeded().json()
     }
 
+    /// The one-time code that a first start prints.
+    #[track_caller]
+    pub fn owner_code(&self) -> String {
+        self.running().wait_for(Stream::Out, LIMIT, |line| {
+            let facts: Value = serde_json::from_str(line).ok()?;
+            Some(facts.get("owner_code")?.as_str()?.to_owned())
+        })
+    }
+
     /// A new member, by its passkey.
     #[track_caller]
     pub fn add_member(&self, name: &str) -> String {

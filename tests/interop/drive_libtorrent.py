@@ -1,11 +1,14 @@
 """Drives libtorrent for the interop tests, one torrent a process. Lines on standard output say what happened:
-`listening ADDRESS`, `seeding` once all the data is there, `failed WHY`. Runs until it is killed.
+`listening ADDRESS`, `seeding` once all the data is there, `failed WHY`, `error WORDS` and `warning WORDS` as a user is shown
+them about a tracker. Told to terminate, it takes its leave of the tracker, prints `left UPLOADED DOWNLOADED` as it has counted
+them, and ends.
 
-    drive_libtorrent.py peer SOURCE DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT]
+    drive_libtorrent.py peer SOURCE DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT] [--upload-rate BYTES] [--impatient]
     drive_libtorrent.py make PATH OUTPUT --kind v1|hybrid|v2 --tracker URL [--piece-length N]
 """
 import argparse
 import os
+import signal
 import sys
 import warnings
 
@@ -50,6 +53,9 @@ def peer(arguments):
         "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
         "allow_multiple_connections_per_ip": True,
         "enable_incoming_utp": False, "enable_outgoing_utp": False,
+        # 0 is no limit.
+        "upload_rate_limit": arguments.upload_rate, "rate_limit_ip_overhead": False,
+        **({"min_announce_interval": 1, "tracker_backoff": 1} if arguments.impatient else {}),
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.status_notification
         | lt.alert.category_t.storage_notification | lt.alert.category_t.tracker_notification
         | (lt.alert.category_t.peer_log_notification if arguments.trace else 0),
@@ -58,8 +64,13 @@ def peer(arguments):
     if arguments.dial:
         address, port = arguments.dial.rsplit(":", 1)
         torrent.connect_peer((address.strip("[]"), int(port)))
+    leaving = []
+    signal.signal(signal.SIGTERM, lambda *_: leaving.append("asked"))
     while True:
-        session.wait_for_alert(1000)
+        session.wait_for_alert(200)
+        if leaving == ["asked"]:
+            leaving.append("paused")
+            torrent.pause()
         for alert in session.pop_alerts():
             kind = type(alert).__name__
             if kind == "listen_succeeded_alert":
@@ -68,6 +79,14 @@ def peer(arguments):
                 # Pieces are hashed on their way to the disk: they may not be there yet.
                 if torrent.status().is_seeding:
                     torrent.flush_cache()
+            elif kind == "tracker_error_alert":
+                say("error", alert.error_message() or alert.message())
+            elif kind == "tracker_warning_alert":
+                say("warning", alert.message())
+            elif kind == "tracker_reply_alert" and "paused" in leaving:
+                status = torrent.status()
+                say("left", status.total_payload_upload, status.total_payload_download)
+                return
             elif kind == "cache_flushed_alert":
                 say("seeding")
             elif kind in ("torrent_error_alert", "listen_failed_alert", "file_error_alert", "metadata_failed_alert"):
@@ -90,6 +109,8 @@ def main():
     peering.add_argument("--listen", required=True)
     peering.add_argument("--seed", action="store_true")
     peering.add_argument("--dial")
+    peering.add_argument("--upload-rate", type=int, default=0)
+    peering.add_argument("--impatient", action="store_true")
     peering.add_argument("--trace", action="store_true")
     arguments = parser.parse_args()
     make(arguments) if arguments.command == "make" else peer(arguments)

@@ -8,8 +8,10 @@
 )]
 
 mod clients;
+mod members;
 mod scene;
 
+mod accounts;
 mod aria2;
 mod creators;
 mod libtorrent;
