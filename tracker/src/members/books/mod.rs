@@ -29,13 +29,11 @@ pub struct BooksParts {
     pub settings: BooksSettings,
 }
 
-/// How often, and for how long.
+/// How often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BooksSettings {
     pub flush_every: Duration,
     pub snapshot_every: Duration,
-    /// Sessions that nobody has continued for this long are forgotten.
-    pub session_age: Duration,
 }
 
 /// Why the books cannot be opened.
