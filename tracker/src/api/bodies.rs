@@ -1,24 +1,29 @@
 //! What requests say in JSON. Unknown fields are refused: a typo must not become a default.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::scope::Scope;
-use crate::members::store::Role;
+use crate::members::office::{AuditCard, InvitationCard, MemberCard, Stamp, TariffCard, TokenCard};
+use crate::members::store::{Kind, Role};
 
 /// `POST /members`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
     pub name: String,
-    /// A member where it is missing.
+    /// A member where it is missing. To make an owner takes the scope admin.
     #[serde(default)]
     pub role: Role,
+    /// A member where it is missing.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The only torrent that the key is for: a hash, or the beginning of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torrent: Option<String>,
     /// When the key stops working; never, where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires: Option<Timestamp>,
+    pub expires: Option<Stamp>,
 }
 
 /// `POST /members/{name}/rotate` and `POST /me/rotate`
@@ -43,8 +48,7 @@ pub struct Disable {
 #[serde(deny_unknown_fields)]
 pub struct Expire {
     /// When the key stops working; null is never.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires: Option<Timestamp>,
+    pub expires: Option<Stamp>,
 }
 
 /// `POST /invitations`
@@ -55,11 +59,7 @@ pub struct NewInvitation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires: Option<Timestamp>,
-    /// The member who invites; by default the one whose token it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
+    pub expires: Option<Stamp>,
     /// A word for the owner's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -81,8 +81,7 @@ pub struct NewToken {
     pub name: String,
     pub scopes: Vec<Scope>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires: Option<Timestamp>,
+    pub expires: Option<Stamp>,
     /// The member for whom it acts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
@@ -98,8 +97,7 @@ pub struct NewTariff {
     pub download_percent: u16,
     /// When it ends; never, where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
+    pub until: Option<Stamp>,
 }
 
 /// `POST /backup`
@@ -123,6 +121,33 @@ pub struct Page {
     pub search: Option<String>,
 }
 
+/// Entries of a list, where the request does not say.
+const PAGE: u32 = 100;
+
+/// Entries of a list, at most.
+const PAGE_MAX: u32 = 1_000;
+
+impl Page {
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.unwrap_or(PAGE).min(PAGE_MAX)
+    }
+
+    /// The wished part of a list, and how many entries match in all.
+    pub(crate) fn cut<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, u64) {
+        if let Some(search) = &self.search {
+            let search = search.to_lowercase();
+            all.retain(|entry| name(entry).to_lowercase().contains(&search));
+        }
+        let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        let (skip, take) = (usize_of(self.offset), usize_of(self.limit()));
+        (all.into_iter().skip(skip).take(take).collect(), total)
+    }
+}
+
+fn usize_of(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// How a torrent is registered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -130,8 +155,10 @@ pub struct Page {
 pub struct Registering {
     /// Sets or clears `private`; changes the info-hash. Left as it is by default, unless the settings say otherwise.
     pub private: Option<bool>,
-    /// Sets `source`; changes the info-hash.
+    /// Sets `source`, an empty one removes it; changes the info-hash.
     pub source: Option<String>,
+    /// Words about it, for people.
+    pub description: String,
 }
 
 /// Why a torrent goes.
@@ -152,4 +179,103 @@ pub struct FileWanted {
     pub member: Option<String>,
     /// Puts in a key that is good for this torrent alone.
     pub one_torrent_key: bool,
+}
+
+/// `GET /members`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MemberPage {
+    /// By name; keys are not in it.
+    pub members: Vec<MemberCard>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// `GET /invitations`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct InvitationPage {
+    /// Codes are not in it: they are told once.
+    pub invitations: Vec<InvitationCard>,
+    pub total: u64,
+}
+
+/// `GET /tokens`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenPage {
+    /// Their texts are not in it: they are told once.
+    pub tokens: Vec<TokenCard>,
+    pub total: u64,
+}
+
+/// `GET /policy`: what a program must know before it makes or registers a torrent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyCard {
+    /// Torrents without `private` are refused.
+    pub private: bool,
+    /// What registered torrents must carry as `source`; it is set where it is missing.
+    pub source: Option<String>,
+    /// Torrents are registered by whoever announces them.
+    pub open: bool,
+    /// With `{passkey}` in the place of a member's own.
+    pub announce_url: String,
+}
+
+/// `GET /stats`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatsCard {
+    pub version: String,
+    pub members: Census,
+    /// Members whose keys came from more networks than the settings allow.
+    pub key_alarms: u64,
+    /// Registered torrents.
+    pub torrents: u64,
+    /// Nothing where no tracker runs on the folder.
+    pub swarms: Option<SwarmsCard>,
+}
+
+/// Members by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Census {
+    pub active: u64,
+    pub disabled: u64,
+    pub expired: u64,
+}
+
+/// Who is there at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SwarmsCard {
+    /// Torrents with at least one peer.
+    pub torrents: u64,
+    pub seeders: u64,
+    pub leechers: u64,
+}
+
+/// `GET /tariff`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TariffPage {
+    /// What people have set; it goes before the settings.
+    pub set: Option<TariffCard>,
+    /// What the settings say.
+    pub settings: TariffCard,
+}
+
+/// `GET /audit`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditPage {
+    /// Newest first.
+    pub changes: Vec<AuditCard>,
+}
+
+/// `POST /reload`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    /// One sentence a setting.
+    pub changes: Vec<String>,
+}
+
+/// What `POST /backup` has written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupCard {
+    pub path: String,
+    pub bytes: u64,
+    pub warning: String,
 }

@@ -8,7 +8,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::ToSchema;
+
+use crate::members::office::OfficeError;
+use crate::members::store::StoreError;
+use crate::members::torrent_file::TorrentFileError;
 
 /// Asked again after this long where the store is busy.
 const BUSY: Duration = Duration::from_secs(2);
@@ -25,7 +30,13 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// What belongs into `Allow`.
     pub allow: Option<String>,
+    /// What the tracker's owner may know beside it, such as paths.
+    pub cause: Option<String>,
 }
+
+/// A [`Problem::cause`], carried beside an answer until the guard knows whether to show it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(pub String);
 
 /// A problem as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +58,7 @@ impl Problem {
             detail: detail.into(),
             retry_after: None,
             allow: None,
+            cause: None,
         }
     }
 
@@ -114,6 +126,48 @@ impl IntoResponse for Problem {
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
             fields.insert(header::ALLOW, allow);
         }
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
         response
+    }
+}
+
+impl From<OfficeError> for Problem {
+    fn from(error: OfficeError) -> Self {
+        let words = error.to_string();
+        match error {
+            OfficeError::NotFound { .. } => Self::not_found(words),
+            OfficeError::Exists { .. } | OfficeError::Ambiguous { .. } | OfficeError::Refused { .. } => {
+                Self::conflict(words)
+            }
+            OfficeError::Expired { .. } | OfficeError::Used { .. } | OfficeError::Revoked { .. } => {
+                Self::new(StatusCode::GONE, words)
+            }
+            OfficeError::Torrent(TorrentFileError::TooLarge { .. }) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, words)
+            }
+            OfficeError::Invalid { .. } | OfficeError::Torrent(_) => Self::unusable(words),
+            OfficeError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// The words of the database name files of the tracker's machine; they are its owner's.
+    fn from(error: StoreError) -> Self {
+        let cause = Some(error.to_string());
+        let problem = match error {
+            StoreError::Exists { what } => Self::conflict(format!("{what} is taken already")),
+            StoreError::Busy { .. } => Self::busy("the database is busy: try again"),
+            StoreError::Full { .. } => {
+                Self::busy("the database has no room: the tracker's owner must make some")
+            }
+            _ => Self::broken("the database has failed: the tracker's log says why"),
+        };
+        if problem.status.is_server_error() {
+            warn!(%error, "a request failed");
+        }
+        Self { cause, ..problem }
     }
 }

@@ -1,0 +1,180 @@
+//! Stands before every route: finds out who asks, holds back who guesses, and lets in whom the table names. It reads the head of a
+//! request only; bodies are read by the routes, so a stranger's is never read where a key is needed.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::auth::{Identity, Local};
+use super::problem::{Cause, Problem};
+use super::table::{self, PREFIX, Rule, TABLE, Verdict};
+use crate::http::desk::Caller;
+use crate::members::refusal::Refusal;
+
+/// Longer keys than this are none of ours.
+const KEY_MAX: usize = 128;
+
+/// Lets a request pass with its [`Identity`] attached, or answers it.
+pub(crate) async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let local = request.extensions().get::<Local>().is_some();
+    let mut response = match admit(&api, &request) {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    // Who has the data folder may know what is wrong with its files.
+    if local && let Some(Cause(cause)) = response.extensions_mut().remove() {
+        return Problem::new(response.status(), cause).into_response();
+    }
+    // Answers hold keys and change with every request.
+    let fields = response.headers_mut();
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn admit(api: &Api, request: &Request) -> Result<Identity, Problem> {
+    let rule = rule(request)?;
+    let identity = identify(api, request)?;
+    match rule.who.judge(&identity) {
+        Verdict::Welcome => Ok(identity),
+        Verdict::KeyNeeded => Err(key_needed(rule)),
+        Verdict::NotForThis => Err(not_for_this(rule)),
+    }
+}
+
+fn key_needed(rule: &Rule) -> Problem {
+    let why = format!(
+        "this needs {}: send it as \"Authorization: Bearer …\"",
+        rule.who.wanted()
+    );
+    Problem::new(StatusCode::UNAUTHORIZED, why)
+}
+
+fn not_for_this(rule: &Rule) -> Problem {
+    let why = format!(
+        "the key is good, but not for this: it needs {}",
+        rule.who.wanted()
+    );
+    Problem::new(StatusCode::FORBIDDEN, why)
+}
+
+/// The table's row for a request. Routes that no row allows are answered to nobody.
+fn rule(request: &Request) -> Result<&'static Rule, Problem> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let path = path
+        .and_then(|path| path.strip_prefix(PREFIX))
+        .unwrap_or_default();
+    // A HEAD is a GET whose body is not sent.
+    let method = if request.method() == Method::HEAD {
+        "GET"
+    } else {
+        request.method().as_str()
+    };
+    table::find(method, path).ok_or_else(|| wrong_method(path))
+}
+
+fn wrong_method(path: &str) -> Problem {
+    let methods: Vec<_> = TABLE
+        .iter()
+        .filter(|rule| rule.path == path)
+        .map(|rule| rule.method)
+        .collect();
+    if methods.is_empty() {
+        return super::nothing();
+    }
+    let allow = methods.join(", ");
+    let mut problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("only {allow} is answered here"),
+    );
+    problem.allow = Some(allow);
+    problem
+}
+
+fn identify(api: &Api, request: &Request) -> Result<Identity, Problem> {
+    let extensions = request.extensions();
+    if extensions.get::<Local>().is_some() {
+        return Ok(Identity::Owner);
+    }
+    // A request without an address is a mistake of ours, and gets nothing.
+    let from = address(extensions)
+        .ok_or_else(|| Problem::broken("the request came from nowhere; please report this"))?;
+    let Some(key) = bearer(request.headers())? else {
+        return Ok(Identity::Stranger);
+    };
+    api.may_try(Some(from))?;
+    api.identify(key, from)
+}
+
+impl Api {
+    /// Whose key this is: a token's, or a passkey of a member whose announces would be answered too.
+    fn identify(&self, key: &str, from: IpAddr) -> Result<Identity, Problem> {
+        if let Some(holder) = self.office().check_token(key) {
+            return Ok(Identity::Token {
+                name: holder.name,
+                scopes: holder.scopes.into_iter().collect(),
+                member: holder.member,
+            });
+        }
+        let date = self.parts.clock.date();
+        let why = match self.office().directory().admit(key.as_bytes(), None, from, date) {
+            Ok(admitted) => return Ok(Identity::Member(admitted.member)),
+            Err(Refusal::UnknownKey) => {
+                self.note_wrong(Some(from));
+                "this key is unknown, expired or revoked: ask the tracker's owner for a new one".to_owned()
+            }
+            Err(refusal) => refusal.to_string(),
+        };
+        Err(Problem::new(StatusCode::UNAUTHORIZED, why))
+    }
+}
+
+fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Caller>().map(|caller| caller.ip)
+}
+
+/// The address whose wrong codes are counted; none for this machine's own command line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CameFrom(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for CameFrom {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(address(&parts.extensions)))
+    }
+}
+
+/// The key of `Authorization: Bearer KEY`, if there is such a field.
+fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut fields = fields.get_all(header::AUTHORIZATION).iter();
+    let Some(field) = fields.next() else {
+        return Ok(None);
+    };
+    let unusable = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "the Authorization field cannot be used: it must be one, of the form \"Bearer KEY\"",
+        )
+    };
+    if fields.next().is_some() {
+        return Err(unusable());
+    }
+    let (scheme, key) = field
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(unusable)?;
+    let key = key.trim();
+    let good = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty() && key.len() <= KEY_MAX;
+    if good { Ok(Some(key)) } else { Err(unusable()) }
+}

@@ -1,0 +1,54 @@
+//! What only a running tracker has: books, swarms, announces to watch, settings to reload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use super::problem::Problem;
+use crate::http::trace::Tracer;
+
+/// Settings are read and applied within this time.
+const RELOAD_TIME: Duration = Duration::from_secs(30);
+
+/// The parts of a running tracker that the API asks.
+#[derive(Debug)]
+pub struct Running {
+    pub tracer: Arc<Tracer>,
+    /// To whoever knows where the settings come from.
+    pub reload: mpsc::Sender<ReloadWanted>,
+}
+
+/// Somebody wants the settings read again.
+#[derive(Debug)]
+pub struct ReloadWanted {
+    /// What has changed, or why nothing has.
+    pub answer: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+impl Running {
+    /// Has all accounts written.
+    pub(crate) async fn settle(&self) {
+        tokio::task::yield_now().await;
+    }
+
+    /// Has the settings read again.
+    pub(crate) async fn reload(&self) -> Result<Vec<String>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let busy = || Problem::busy("the settings are being read already: try again");
+        self.reload
+            .try_send(ReloadWanted { answer })
+            .map_err(|_| busy())?;
+        match tokio::time::timeout(RELOAD_TIME, answered).await {
+            Ok(Ok(result)) => {
+                result.map_err(|why| Problem::unusable(format!("the settings stay as they were: {why}")))
+            }
+            Ok(Err(_)) => Err(Problem::busy("the tracker is stopping: nothing was reloaded")),
+            Err(_) => {
+                warn!("settings were not read in time");
+                Err(busy())
+            }
+        }
+    }
+}
