@@ -13,7 +13,7 @@ use shared::moment::Moment;
 use shared::scrape::ScrapeAnswer;
 
 use super::group::Kind;
-use super::{Outcome, Policy, Refusal, SHARD_COUNT, SwarmLimits, Swarms, Visit};
+use super::{Announced, Outcome, Pace, Policy, Refusal, SHARD_COUNT, SwarmLimits, Swarms, Visit};
 
 /// Above the tables' bounds, so that swarms change shape both ways; below the number of peers, so that some are full.
 const LIMITS: SwarmLimits = SwarmLimits {
@@ -24,6 +24,17 @@ const LIMITS: SwarmLimits = SwarmLimits {
     sessions_per_member: 144,
 };
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// No swarm is small: what short intervals do is tested where they are decided.
+fn policy() -> Policy {
+    Policy {
+        pace: Pace {
+            small_peers: 0,
+            ..Pace::default()
+        },
+        ..Policy::default()
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -82,7 +93,7 @@ struct Model {
 struct Naive {
     peers: BTreeMap<SocketAddr, (Kind, Moment)>,
     completed: u32,
-    touched: Moment,
+    stirred: Moment,
 }
 
 impl Naive {
@@ -110,41 +121,47 @@ impl Model {
         self.swarms.values().map(|swarm| swarm.peers.len() as u64).sum()
     }
 
-    fn announce(&mut self, now: Moment, request: &AnnounceRequest, peer: SocketAddr) -> Outcome {
+    fn announce(&mut self, now: Moment, request: &AnnounceRequest, peer: SocketAddr) -> (Outcome, bool) {
         let (hash, kind) = (request.info_hash, kind_of(request));
         let (room, count) = (self.total() < LIMITS.peers, self.swarms.len() as u64);
         if request.event == Event::Stopped {
-            return self.part(now, hash, peer);
+            return (self.part(now, hash, peer), false);
         }
+        let full = |refusal| (Outcome::Refused(refusal), false);
         if !self.swarms.contains_key(&hash) && (!room || count == LIMITS.swarms) {
-            return Outcome::Refused(Refusal::TrackerFull);
+            return full(Refusal::TrackerFull);
         }
         let swarm = self.swarms.entry(hash).or_default();
-        swarm.touched = now;
-        let before = swarm.peers.get(&peer).map(|(kind, _)| *kind);
+        let before = swarm.peers.get(&peer).copied();
         if before.is_none() && !room {
-            return Outcome::Refused(Refusal::TrackerFull);
+            return full(Refusal::TrackerFull);
         }
         if before.is_none() && length(&swarm.peers) >= LIMITS.peers_per_swarm {
-            return Outcome::Refused(Refusal::SwarmFull);
+            return full(Refusal::SwarmFull);
         }
         swarm.peers.insert(peer, (kind, now));
-        match before {
-            None => Outcome::Joined,
-            Some(before) if before != Kind::Seeder && kind == Kind::Seeder => {
-                swarm.completed += 1;
-                Outcome::Completed
-            }
-            Some(_) => Outcome::Refreshed,
+        let Some((was, heard)) = before else {
+            swarm.stirred = now;
+            return (Outcome::Joined, false);
+        };
+        // A clock of whole ticks gives ten seconds more than the tenth of five minutes.
+        let early =
+            now.since(heard) < Duration::from_secs(270) && (was == Kind::Seeder) == (kind == Kind::Seeder);
+        if was != Kind::Seeder && kind == Kind::Seeder {
+            swarm.completed += 1;
+            return (Outcome::Completed, early);
         }
+        (Outcome::Refreshed, early)
     }
 
     fn part(&mut self, now: Moment, hash: InfoHash, peer: SocketAddr) -> Outcome {
         let Some(swarm) = self.swarms.get_mut(&hash) else {
             return Outcome::WasNotHere;
         };
-        swarm.touched = now;
         let was_here = swarm.peers.remove(&peer).is_some();
+        if was_here {
+            swarm.stirred = now;
+        }
         if swarm.peers.is_empty() && swarm.completed == 0 {
             self.swarms.remove(&hash);
         }
@@ -160,7 +177,7 @@ impl Model {
             swarm.peers.retain(|_, (_, heard)| now.since(*heard) <= TIMEOUT);
         }
         self.swarms.retain(|_, swarm| {
-            let fresh = now.since(swarm.touched) <= TIMEOUT;
+            let fresh = now.since(swarm.stirred) <= TIMEOUT;
             !swarm.peers.is_empty() || (swarm.completed > 0 && fresh)
         });
     }
@@ -192,8 +209,13 @@ fn endpoint(number: u8, is_v6: bool) -> SocketAddr {
     SocketAddr::new(ip, 6881)
 }
 
-fn announce(swarms: &Swarms, now: Moment, request: &AnnounceRequest, peer: SocketAddr) -> (Outcome, Answer) {
-    let policy = Policy::default();
+fn announce(
+    swarms: &Swarms,
+    now: Moment,
+    request: &AnnounceRequest,
+    peer: SocketAddr,
+) -> (Announced, Answer) {
+    let policy = policy();
     let visit = Visit {
         now,
         request,
@@ -208,10 +230,11 @@ fn announce(swarms: &Swarms, now: Moment, request: &AnnounceRequest, peer: Socke
     if let Answer::Reply(reply) = &answer {
         assert_eq!(u32::try_from(reply.peers.len()).unwrap(), announced.peers_given);
     }
-    (announced.outcome, answer)
+    (announced, answer)
 }
 
 fn check_reply(reply: &AnnounceReply, swarm: Option<&Naive>, asker: SocketAddr, request: &AnnounceRequest) {
+    let early = reply.warning.is_some();
     let empty = Naive::default();
     let swarm = swarm.unwrap_or(&empty);
     let seeders = count(&swarm.of(Kind::Seeder));
@@ -220,7 +243,10 @@ fn check_reply(reply: &AnnounceReply, swarm: Option<&Naive>, asker: SocketAddr, 
     assert_eq!(reply.downloaded, Some(swarm.completed));
     let useful = swarm.useful_to(asker, request);
     let farewell = request.event == Event::Stopped;
-    let numwant = request.numwant.filter(|_| !farewell).unwrap_or_default();
+    let numwant = request
+        .numwant
+        .filter(|_| !farewell && !early)
+        .unwrap_or_default();
     let given: BTreeSet<_> = reply.peers.iter().copied().collect();
     assert_eq!(given.len(), reply.peers.len(), "somebody is given twice");
     assert!(given.is_subset(&useful), "{given:?} of {useful:?}");
@@ -295,10 +321,14 @@ fn run(steps: &[Step]) {
                     let peer = endpoint(number, is_v6);
                     let mut request = AnnounceRequest::new(hash, PeerId([number; 20]), peer.port());
                     (request.left, request.event, request.numwant) = (left, event, Some(numwant));
-                    let (outcome, answer) = announce(&swarms, now, &request, peer);
-                    assert_eq!(outcome, model.announce(now, &request, peer));
+                    let (announced, answer) = announce(&swarms, now, &request, peer);
+                    let (outcome, early) = model.announce(now, &request, peer);
+                    assert_eq!((announced.outcome, announced.early), (outcome, early));
                     match answer {
-                        Answer::Reply(reply) => check_reply(&reply, model.swarms.get(&hash), peer, &request),
+                        Answer::Reply(reply) => {
+                            assert_eq!(reply.warning.is_some(), early);
+                            check_reply(&reply, model.swarms.get(&hash), peer, &request);
+                        }
                         Answer::Failure(_) => assert!(matches!(outcome, Outcome::Refused(_))),
                     }
                 }

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use super::family::Record;
 use super::group::{self, Counts, Kind};
 use super::table::{Place, Table};
-use super::tick::Silence;
+use super::tick::{Silence, Tick};
 
 const FEW: usize = 2;
 /// From here on a search through one array costs more than a look into a table.
@@ -34,8 +34,8 @@ pub(super) struct Many<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
     Joined,
-    /// It was there, as this.
-    Was(Kind),
+    /// It was there, as this, heard then.
+    Was(Kind, Tick),
     /// It was not there and there was no room.
     Full,
 }
@@ -74,7 +74,7 @@ impl<R: Record> Peers<R> {
             Self::Many(many) => many.place(peer, kind, hasher),
         };
         match before {
-            Some(kind) => Placed::Was(kind),
+            Some((kind, heard)) => Placed::Was(kind, heard),
             None if !room => Placed::Full,
             None => {
                 self.join(peer, kind, hasher);
@@ -218,19 +218,19 @@ impl<R: Record> Peers<R> {
         }
     }
 
+    /// Everybody of a kind, in no order.
+    pub(super) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &R> {
+        let (array, table) = match self {
+            Self::Few { records, counts } => (group::slice(records, *counts, kind), None),
+            Self::Some { records, counts } => (group::slice(records, *counts, kind), None),
+            Self::Many(many) => (&[][..], Some(many.table(kind))),
+        };
+        array.iter().chain(table.into_iter().flat_map(Table::iter))
+    }
+
     #[cfg(test)]
     pub(super) fn wires(&self, kind: Kind) -> Vec<R::Wire> {
-        match self {
-            Self::Few { records, counts } => group::slice(records, *counts, kind)
-                .iter()
-                .map(Record::wire)
-                .collect(),
-            Self::Some { records, counts } => group::slice(records, *counts, kind)
-                .iter()
-                .map(Record::wire)
-                .collect(),
-            Self::Many(many) => many.table(kind).iter().map(Record::wire).collect(),
-        }
+        self.of_kind(kind).map(Record::wire).collect()
     }
 
     #[cfg(test)]
@@ -304,15 +304,16 @@ impl<R: Record> Many<R> {
             .find_map(|kind| Some((kind, self.table(kind).find(peer, hash)?)))
     }
 
-    fn place(&mut self, peer: R, kind: Kind, hasher: &RandomState) -> Option<Kind> {
+    fn place(&mut self, peer: R, kind: Kind, hasher: &RandomState) -> Option<(Kind, Tick)> {
         let (was, place) = self.find(&peer, kind, hasher.hash_one(peer.wire()))?;
+        let heard = self.table(was).get(place).map_or(peer.heard(), Record::heard);
         if was == kind {
             self.table_mut(kind).replace(place, peer);
         } else {
             self.table_mut(was).remove(place);
             self.table_mut(kind).insert(peer, hasher);
         }
-        Some(was)
+        Some((was, heard))
     }
 
     fn remove(&mut self, peer: &R, hasher: &RandomState) -> Option<Kind> {
@@ -333,8 +334,9 @@ fn place_in_array<R: Record>(
     counts: &mut Counts<u8>,
     peer: R,
     kind: Kind,
-) -> Option<Kind> {
+) -> Option<(Kind, Tick)> {
     let (at, was) = group::find(records, *counts, &peer)?;
+    let heard = records.get(at).map_or(peer.heard(), Record::heard);
     if was == kind {
         if let Some(record) = records.get_mut(at) {
             *record = peer;
@@ -343,7 +345,7 @@ fn place_in_array<R: Record>(
         group::remove(records, counts, at, was);
         group::insert(records, counts, kind, peer);
     }
-    Some(was)
+    Some((was, heard))
 }
 
 fn remove_from_array<R: Record>(records: &mut [R], counts: &mut Counts<u8>, peer: &R) -> Option<Kind> {

@@ -3,6 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use rand::{Rng, RngExt};
+
+use super::tick::Tick;
+
 /// How announces are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -88,6 +92,93 @@ impl Pace {
         timeout.saturating_sub((timeout / 10).min(GRACE_MAX))
     }
 }
+
+/// What the interval depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crowd {
+    pub(super) peers: u32,
+    pub(super) downloaders: u32,
+    /// When somebody came or went last.
+    pub(super) stirred: Tick,
+}
+
+/// What a reply says about time, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) interval: u64,
+    pub(super) min: u64,
+}
+
+/// Reading the dice, clocks and trains that are a little early.
+const TOLERANCE_MIN: Duration = Duration::from_secs(10);
+
+impl Policy {
+    /// Is the swarm small and young, and does somebody still want something?
+    pub(super) fn is_brisk(&self, crowd: Crowd, now: Tick) -> bool {
+        let pace = &self.pace;
+        crowd.downloaders > 0
+            && crowd.peers <= pace.small_peers
+            && pace.small_interval < self.interval
+            && crowd.stirred.may_be_within(pace.young, now)
+    }
+
+    /// The `min interval` of such a swarm, or of others.
+    pub(super) fn least(&self, brisk: bool) -> Duration {
+        if brisk {
+            // What jitter leaves of the interval, in whole seconds.
+            let shortest = self.pace.small_interval.as_secs();
+            self.min_interval
+                .min(Duration::from_secs(shortest - shortest / 10))
+        } else {
+            self.min_interval.min(self.interval)
+        }
+    }
+
+    /// When the next announce is due. Nobody is sent away for longer than the tracker remembers.
+    pub(super) fn tell(&self, brisk: bool, rng: &mut impl Rng) -> Told {
+        let least = self.least(brisk).as_secs();
+        let (interval, jitter) = if brisk {
+            let interval = self.pace.small_interval;
+            (interval, self.jitter.min(interval / 10))
+        } else {
+            (self.interval, self.jitter)
+        };
+        let percent = u64::from(self.pace.load_percent.clamp(LOAD_NONE, LOAD_MAX));
+        let longest = self.pace.longest.as_secs().max(least).max(1);
+        let mean = (interval.as_secs().saturating_mul(percent) / u64::from(LOAD_NONE)).min(longest);
+        let jitter = jitter.as_secs();
+        let low = mean.saturating_sub(jitter).max(least).max(1);
+        let high = mean.saturating_add(jitter).min(longest).max(low);
+        Told {
+            interval: if jitter == 0 {
+                mean
+            } else {
+                rng.random_range(low..=high)
+            },
+            min: least.min(mean),
+        }
+    }
+
+    /// Who came too early may come again as soon as anybody may.
+    pub(super) fn tell_early(&self, brisk: bool) -> Told {
+        let least = self.least(brisk).as_secs();
+        Told {
+            interval: least,
+            min: least,
+        }
+    }
+
+    /// Did a peer come too early that was heard last at `heard`? Nine tenths of its time are enough, and so are ten seconds
+    /// less than it.
+    pub(super) fn is_early(&self, heard: Tick, brisk: bool, now: Tick) -> bool {
+        let least = self.least(brisk);
+        let owed = (least - least / 10).min(least.saturating_sub(TOLERANCE_MIN));
+        heard.is_within(owed, now)
+    }
+}
+
+/// Shown with a reply that holds no peers because it came too early.
+pub(super) const EARLY: &str = "too early: no peers this time, please keep to min interval";
 
 /// How much strangers may make the tracker remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

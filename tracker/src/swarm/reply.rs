@@ -1,15 +1,15 @@
 //! Replies as bytes, written by hand with their keys in order: no tree is built and nothing is allocated but what `out` lacks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 use shared::announce::RetryIn;
-use shared::id::InfoHash;
+use shared::id::{InfoHash, PeerId};
 
 use super::group::{Counts, Kind};
 use super::home::Asker;
 use super::peers::Wants;
-use super::policy::Policy;
+use super::policy::{EARLY, Policy, Told};
 use super::swarm::Swarm;
 
 /// What the swarm has to say to one asker.
@@ -21,24 +21,58 @@ pub(super) struct Seats<'a> {
     /// Peers at most.
     pub(super) count: u32,
     pub(super) compact: bool,
+    /// It came too early; `count` is 0 then.
+    pub(super) early: bool,
+    /// The swarm is small and young.
+    pub(super) brisk: bool,
+}
+
+/// What every reply begins with.
+pub(super) struct Head {
+    pub(super) counts: Counts,
+    pub(super) completed: u32,
+    pub(super) external_ip: IpAddr,
+    pub(super) told: Told,
+}
+
+impl Head {
+    /// Opens the dictionary and writes all keys before `peers`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"d8:complete");
+        int(self.counts.seeders.into(), out);
+        out.extend_from_slice(b"10:downloaded");
+        int(self.completed.into(), out);
+        out.extend_from_slice(b"11:external ip");
+        match self.external_ip {
+            IpAddr::V4(ip) => string(&ip.octets(), out),
+            IpAddr::V6(ip) => string(&ip.octets(), out),
+        }
+        out.extend_from_slice(b"10:incomplete");
+        int(self.counts.leechers().into(), out);
+        write_intervals(self.told, out);
+    }
+}
+
+/// The last key of a reply: a sentence of at most 64 characters, or clients cut it.
+pub(super) fn write_warning(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"15:warning message");
+    string(text.as_bytes(), out);
 }
 
 impl Seats<'_> {
     /// Writes a reply; returns how many peers are in it.
     pub(super) fn write(&self, swarm: Option<&Swarm>, rng: &mut impl Rng, out: &mut Vec<u8>) -> u32 {
-        let counts = swarm.map(Swarm::counts).unwrap_or_default();
-        out.extend_from_slice(b"d8:complete");
-        int(counts.seeders.into(), out);
-        out.extend_from_slice(b"10:downloaded");
-        int(swarm.map_or(0, Swarm::completed).into(), out);
-        out.extend_from_slice(b"11:external ip");
-        match self.asker.external_ip(self.policy) {
-            IpAddr::V4(ip) => string(&ip.octets(), out),
-            IpAddr::V6(ip) => string(&ip.octets(), out),
-        }
-        out.extend_from_slice(b"10:incomplete");
-        int(counts.leechers().into(), out);
-        write_intervals(jittered(self.policy, rng), self.policy, out);
+        let head = Head {
+            counts: swarm.map(Swarm::counts).unwrap_or_default(),
+            completed: swarm.map_or(0, Swarm::completed),
+            external_ip: self.asker.external_ip(self.policy),
+            told: if self.early {
+                self.policy.tell_early(self.brisk)
+            } else {
+                self.policy.tell(self.brisk, rng)
+            },
+        };
+        head.write(out);
         let given = match swarm {
             Some(swarm) if self.compact => self.write_compact(swarm, rng, out),
             Some(swarm) => self.write_dictionaries(swarm, rng, out),
@@ -47,6 +81,9 @@ impl Seats<'_> {
                 0
             }
         };
+        if self.early {
+            write_warning(EARLY, out);
+        }
         out.push(b'e');
         given
     }
@@ -85,14 +122,12 @@ impl Seats<'_> {
         out.extend_from_slice(b"5:peersl");
         let mut given = swarm.v4().choose(self.wants, count_v4, rng, &mut |wire| {
             let peer = self.asker.given_v4(wire).map(shared::compact::decode_v4);
-            peer.map(|peer| dictionary(&peer.ip().to_string(), peer.port(), out))
-                .is_some()
+            peer.map(|peer| write_peer(peer.into(), None, out)).is_some()
         });
         if let Some(v6) = swarm.v6() {
             given += v6.choose(self.wants, count_v6, rng, &mut |wire| {
                 let peer = self.asker.given_v6(wire).map(shared::compact::decode_v6);
-                peer.map(|peer| dictionary(&peer.ip().to_string(), peer.port(), out))
-                    .is_some()
+                peer.map(|peer| write_peer(peer.into(), None, out)).is_some()
             });
         }
         out.push(b'e');
@@ -130,7 +165,8 @@ pub fn write_failure(reason: &str, retry_in: Option<RetryIn>, policy: &Policy, o
         Some(RetryIn::After(wait)) => wait.as_secs(),
         Some(RetryIn::Never) | None => policy.interval.as_secs(),
     };
-    write_intervals(interval, policy, out);
+    let min = policy.min_interval.as_secs().min(interval);
+    write_intervals(Told { interval, min }, out);
     match retry_in {
         None => (),
         Some(RetryIn::Never) => out.extend_from_slice(b"8:retry in5:never"),
@@ -156,30 +192,23 @@ pub(super) fn write_file(hash: &InfoHash, counts: Counts, completed: u32, out: &
     out.push(b'e');
 }
 
-fn write_intervals(interval: u64, policy: &Policy, out: &mut Vec<u8>) {
+fn write_intervals(told: Told, out: &mut Vec<u8>) {
     out.extend_from_slice(b"8:interval");
-    int(interval, out);
+    int(told.interval, out);
     out.extend_from_slice(b"12:min interval");
-    int(policy.min_interval.as_secs().min(interval), out);
+    int(told.min, out);
 }
 
-fn jittered(policy: &Policy, rng: &mut impl Rng) -> u64 {
-    let (interval, jitter) = (policy.interval.as_secs(), policy.jitter.as_secs());
-    if jitter == 0 {
-        return interval;
-    }
-    let least = interval
-        .saturating_sub(jitter)
-        .max(policy.min_interval.as_secs())
-        .max(1);
-    rng.random_range(least..=interval.saturating_add(jitter).max(least))
-}
-
-fn dictionary(ip: &str, port: u16, out: &mut Vec<u8>) {
+/// One peer in the long form of BEP 3.
+pub(super) fn write_peer(at: SocketAddr, id: Option<&PeerId>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"d2:ip");
-    string(ip.as_bytes(), out);
+    string(at.ip().to_string().as_bytes(), out);
+    if let Some(id) = id {
+        out.extend_from_slice(b"7:peer id");
+        string(id.as_bytes(), out);
+    }
     out.extend_from_slice(b"4:port");
-    int(port.into(), out);
+    int(at.port().into(), out);
     out.push(b'e');
 }
 
@@ -189,14 +218,14 @@ fn int(number: u64, out: &mut Vec<u8>) {
     out.push(b'e');
 }
 
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     digits(bytes.len() as u64, out);
     out.push(b':');
     out.extend_from_slice(bytes);
 }
 
 /// Turns what was appended since `start` into a string: its length goes in front.
-fn insert_length(start: usize, out: &mut Vec<u8>) {
+pub(super) fn insert_length(start: usize, out: &mut Vec<u8>) {
     let end = out.len();
     digits((end - start) as u64, out);
     out.push(b':');

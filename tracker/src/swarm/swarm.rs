@@ -6,16 +6,19 @@ use super::family::{Record, V4, V6};
 use super::group::{Counts, Kind};
 use super::home::Endpoint;
 use super::peers::{Peers, Placed};
+use super::policy::{Crowd, Policy};
 use super::tick::{Silence, Tick};
 
 /// The peers of one torrent, and how often it was completed. IPv6 lives in a box, because most swarms have none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Swarm {
     v4: Peers<V4>,
     v6: Option<Box<Peers<V6>>>,
     completed: u32,
-    /// When somebody announced last.
-    touched: Tick,
+    /// When somebody came or went last.
+    stirred: Tick,
+    /// When somebody was told a short interval last.
+    brisk: Tick,
 }
 
 /// One announce that is not a farewell.
@@ -27,10 +30,48 @@ pub(super) struct Presence {
 }
 
 impl Swarm {
+    pub(super) fn new(tick: Tick) -> Self {
+        Self {
+            v4: Peers::default(),
+            v6: None,
+            completed: 0,
+            stirred: tick,
+            brisk: Tick::long_before(tick),
+        }
+    }
+
+    /// A swarm without anybody, as a snapshot remembers it.
+    pub(super) fn remembered(completed: u32, stirred: Tick, now: Tick) -> Self {
+        Self {
+            completed,
+            stirred,
+            ..Self::new(now)
+        }
+    }
+
+    /// Is a short interval right here? Notes it, for whoever comes back so soon is not too early, even if all has changed then.
+    pub(super) fn is_brisk(&mut self, policy: &Policy, now: Tick) -> bool {
+        let counts = self.counts();
+        let crowd = Crowd {
+            peers: counts.total(),
+            downloaders: counts.downloaders,
+            stirred: self.stirred,
+        };
+        let brisk = policy.is_brisk(crowd, now);
+        if brisk {
+            self.brisk = now;
+        }
+        brisk
+    }
+
+    /// Somebody may hold a short interval still.
+    pub(super) fn was_brisk(&self, policy: &Policy, now: Tick) -> bool {
+        self.brisk.may_be_within(policy.min_interval, now)
+    }
+
     /// Notes that a peer is here. A new one joins only where there is room.
     pub(super) fn place(&mut self, presence: Presence, room: bool, hasher: &RandomState) -> Placed {
         let Presence { peer, kind, tick } = presence;
-        self.touched = tick;
         let placed = match peer {
             Endpoint::V4(wire) => self.v4.place(V4::new(wire, tick), kind, room, hasher),
             Endpoint::V6(wire) => {
@@ -39,8 +80,12 @@ impl Swarm {
                     .place(V6::new(wire, tick), kind, room, hasher)
             }
         };
-        if kind == Kind::Seeder && matches!(placed, Placed::Was(Kind::Downloader | Kind::Paused)) {
-            self.completed = self.completed.saturating_add(1);
+        match placed {
+            Placed::Joined => self.stirred = tick,
+            Placed::Was(Kind::Downloader | Kind::Paused, _) if kind == Kind::Seeder => {
+                self.completed = self.completed.saturating_add(1);
+            }
+            Placed::Was(..) | Placed::Full => (),
         }
         self.drop_empty_v6();
         placed
@@ -48,7 +93,6 @@ impl Swarm {
 
     /// Takes a peer out; says whether it was here.
     pub(super) fn remove(&mut self, peer: Endpoint, tick: Tick, hasher: &RandomState) -> bool {
-        self.touched = tick;
         let was = match peer {
             Endpoint::V4(wire) => self.v4.remove(&V4::new(wire, tick), hasher),
             Endpoint::V6(wire) => self
@@ -57,11 +101,16 @@ impl Swarm {
                 .and_then(|v6| v6.remove(&V6::new(wire, tick), hasher)),
         };
         self.drop_empty_v6();
+        if was.is_some() {
+            self.stirred = tick;
+        }
         was.is_some()
     }
 
     /// Forgets everybody who has been silent for too long.
     pub(super) fn forget_silent(&mut self, silence: Silence) {
+        self.stirred.keep_past(silence.now());
+        self.brisk.keep_past(silence.now());
         self.v4.forget_silent(silence);
         if let Some(v6) = &mut self.v6 {
             v6.forget_silent(silence);
@@ -74,9 +123,9 @@ impl Swarm {
         self.completed == 0 && self.is_empty()
     }
 
-    /// Nobody is here and nobody has asked for a while. Until then the number of completions outlives the peers.
+    /// Nobody is here and nobody has been for a while. Until then the number of completions outlives the peers.
     pub(super) fn is_forgotten(&self, silence: Silence) -> bool {
-        self.is_empty() && (self.completed == 0 || silence.broken_by(self.touched))
+        self.is_empty() && (self.completed == 0 || silence.broken_by(self.stirred))
     }
 
     fn is_empty(&self) -> bool {
@@ -87,6 +136,10 @@ impl Swarm {
         if self.v6.as_ref().is_some_and(|v6| v6.counts().total() == 0) {
             self.v6 = None;
         }
+    }
+
+    pub(super) fn stirred(&self) -> Tick {
+        self.stirred
     }
 
     pub(super) fn completed(&self) -> u32 {

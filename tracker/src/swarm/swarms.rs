@@ -136,6 +136,8 @@ impl Swarms {
                 .unwrap_or(visit.policy.numwant_default)
                 .min(visit.policy.numwant_max),
             compact: visit.request.compact,
+            early: false,
+            brisk: false,
         };
         if visit.request.event == Event::Stopped {
             return self.part(visit, &Seats { count: 0, ..seats }, rng, out);
@@ -175,7 +177,7 @@ impl Swarms {
         let mut swarm = match self.map.entry(visit.request.info_hash) {
             Entry::Occupied(entry) => entry.into_ref(),
             Entry::Vacant(entry) if room_here && self.sums.open_swarm(self.limits.swarms) => {
-                entry.insert(Swarm::default())
+                entry.insert(Swarm::new(presence.tick))
             }
             Entry::Vacant(_) => return Err(Refusal::TrackerFull),
         };
@@ -188,14 +190,32 @@ impl Swarms {
             Placed::Full if room_here => return Err(Refusal::SwarmFull),
             Placed::Full => return Err(Refusal::TrackerFull),
             Placed::Joined => Outcome::Joined,
-            Placed::Was(was) if was != Kind::Seeder && seats.kind == Kind::Seeder => Outcome::Completed,
-            Placed::Was(_) => Outcome::Refreshed,
+            Placed::Was(was, _) if was != Kind::Seeder && seats.kind == Kind::Seeder => Outcome::Completed,
+            Placed::Was(..) => Outcome::Refreshed,
+        };
+        let early = Self::is_early(&swarm, placed, seats, presence.tick);
+        let seats = Seats {
+            early,
+            brisk: swarm.is_brisk(visit.policy, presence.tick),
+            count: if early { 0 } else { seats.count },
+            ..*seats
         };
         Ok(Announced {
             outcome,
             peers_given: seats.write(Some(&swarm), rng, out),
-            early: false,
+            early,
         })
+    }
+
+    /// Did a peer come back too soon (DESIGN decision 9)? Never one that has changed sides: it has just completed, or has
+    /// just learned what it misses, as aria2 does with a magnet link.
+    fn is_early(swarm: &Swarm, placed: Placed, seats: &Seats<'_>, now: Tick) -> bool {
+        let Placed::Was(was, heard) = placed else {
+            return false;
+        };
+        let changed_sides = (was == Kind::Seeder) != (seats.kind == Kind::Seeder);
+        let policy = seats.policy;
+        !changed_sides && policy.is_early(heard, swarm.was_brisk(policy, now), now)
     }
 
     /// A peer says farewell.
@@ -364,6 +384,7 @@ mod tests {
     use shared::id::PeerId;
 
     use super::*;
+    use crate::swarm::Pace;
 
     const HASH: InfoHash = InfoHash([b'h'; 20]);
 
@@ -383,8 +404,20 @@ mod tests {
         Scene {
             swarms: Swarms::new(limits, [4, 3, 2, 1]),
             now: Moment::START,
-            policy: Policy::default(),
+            policy: timeless(),
             dice: SmallRng::seed_from_u64(7),
+        }
+    }
+
+    /// Nobody is early and no interval is short, so that drawings may be told without a clock.
+    fn timeless() -> Policy {
+        Policy {
+            min_interval: Duration::ZERO,
+            pace: Pace {
+                small_peers: 0,
+                ..Pace::default()
+            },
+            ..Policy::default()
         }
     }
 
@@ -657,6 +690,7 @@ mod tests {
     fn a_reply_has_its_keys_in_order_and_peers_even_if_there_are_none() {
         let mut scene = scene();
         (scene.policy.jitter, scene.policy.interval) = (Duration::ZERO, Duration::from_secs(60));
+        scene.policy.min_interval = Duration::from_secs(300);
         let (_, out) = scene.raw("1.2.3.4:1 left=5 started");
         let expected =
             b"d8:completei0e10:downloadedi0e11:external ip4:\x01\x02\x03\x0410:incompletei1e8:intervali60e\
@@ -732,6 +766,89 @@ mod tests {
             "{intervals:?}"
         );
         assert!(intervals.len() > 30);
+    }
+
+    /// Announces so many seconds after the start.
+    impl Scene {
+        #[track_caller]
+        fn check_early(&mut self, secs: u64, drawing: &str, early: bool) {
+            self.now = Moment::from_secs(secs);
+            let (announced, out) = self.raw(drawing);
+            let Ok(Answer::Reply(reply)) = Answer::decode(&out) else {
+                panic!("{}", out.escape_ascii())
+            };
+            assert_eq!(announced.early, early, "{drawing} at {secs}");
+            assert_eq!(reply.warning.is_some(), early, "{drawing} at {secs}");
+            assert_eq!(reply.peers.is_empty(), early, "{drawing} at {secs}");
+            assert!(reply.interval.as_secs() >= 250);
+        }
+    }
+
+    #[test]
+    fn who_comes_too_early_is_given_no_peers_but_a_warning_and_the_counts() {
+        let mut scene = scene();
+        scene.policy.min_interval = Duration::from_secs(300);
+        scene.reply("198.51.100.9:9 left=1");
+        scene.check_early(0, "198.51.100.1:1 left=5 started", false);
+        scene.check_early(100, "198.51.100.1:1 left=5", true);
+        scene.check_early(200, "[2001:db8::1]:1 left=5 started", false);
+        scene.check_early(365, "198.51.100.1:1 left=5", true);
+        scene.counts("198.51.100.1:1 left=5", 0, 3);
+    }
+
+    #[test]
+    fn honest_jitter_is_not_early() {
+        let mut scene = scene();
+        scene.policy.min_interval = Duration::from_secs(300);
+        scene.reply("198.51.100.9:9 left=1");
+        scene.check_early(9, "198.51.100.1:1 left=5 started", false);
+        scene.check_early(9 + 270, "198.51.100.1:1 left=5", false);
+        scene.policy.min_interval = Duration::from_secs(30);
+        scene.check_early(9 + 290, "198.51.100.1:1 left=5", false);
+    }
+
+    #[test]
+    fn a_completion_a_farewell_and_the_start_after_it_are_never_early() {
+        let mut scene = scene();
+        scene.policy.min_interval = Duration::from_secs(300);
+        scene.reply("198.51.100.9:9 left=1");
+        scene.check_early(0, "198.51.100.1:1 left=5 started", false);
+        scene.check_early(20, "198.51.100.1:1 left=0 completed", false);
+        scene.check_early(40, "198.51.100.1:1 left=0 completed", true);
+        assert!(!scene.raw("198.51.100.1:1 left=0 stopped").0.early);
+        scene.check_early(60, "198.51.100.1:1 left=0 started", false);
+    }
+
+    #[test]
+    fn a_small_young_swarm_is_told_a_short_interval_and_may_use_it_even_after_it_has_grown() {
+        let mut scene = scene();
+        scene.policy = Policy::default();
+        let interval = |scene: &mut Scene, drawing: &str| scene.reply(drawing).interval.as_secs();
+        assert!(
+            (108..=132).contains(&interval(&mut scene, "198.51.100.1:1 left=5 started")),
+            "somebody wants something"
+        );
+        for n in 20..40 {
+            scene.reply(&format!("198.51.100.{n}:1 left=5 started"));
+        }
+        assert!(
+            interval(&mut scene, "198.51.100.50:1 left=5 started") > 1_000,
+            "it has grown"
+        );
+        scene.now = Moment::from_secs(110);
+        assert!(
+            !scene.raw("198.51.100.1:1 left=5").0.early,
+            "it does as it was told"
+        );
+        let mut scene = self::scene();
+        scene.policy = Policy::default();
+        assert!(
+            interval(&mut scene, "198.51.100.1:1 left=0 started") > 1_000,
+            "nobody wants anything"
+        );
+        interval(&mut scene, "198.51.100.2:1 left=5 started");
+        scene.now = Moment::from_secs(3_600);
+        assert!(interval(&mut scene, "198.51.100.2:1 left=5") > 1_000, "it is old");
     }
 
     #[test]

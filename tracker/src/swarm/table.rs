@@ -50,6 +50,10 @@ impl<R: Record> Table<R> {
         Some(Place { bucket, at })
     }
 
+    pub(super) fn get(&self, place: Place) -> Option<&R> {
+        self.buckets.get(place.bucket)?.get(place.at)
+    }
+
     pub(super) fn replace(&mut self, place: Place, peer: R) {
         if let Some(record) = self
             .buckets
