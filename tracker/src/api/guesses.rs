@@ -19,7 +19,7 @@ const SOURCES_MAX: usize = 4_096;
 
 /// Counts wrong keys by source: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Debug, Default)]
-pub struct Guesses {
+pub(crate) struct Guesses {
     sources: Mutex<BTreeMap<Source, Moment>>,
 }
 
@@ -35,7 +35,7 @@ fn source(address: IpAddr) -> Source {
 
 impl Guesses {
     /// How long this address must wait before it may show a key; none where it may now.
-    pub fn wait(&self, address: IpAddr, now: Moment) -> Option<Duration> {
+    pub(crate) fn wait(&self, address: IpAddr, now: Moment) -> Option<Duration> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let clear = *sources.get(&source(address))?;
         // The debt is the time until all tries are back.
@@ -44,7 +44,7 @@ impl Guesses {
     }
 
     /// Counts a wrong key.
-    pub fn wrong(&self, address: IpAddr, now: Moment) {
+    pub(crate) fn wrong(&self, address: IpAddr, now: Moment) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let source = source(address);
         if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {

@@ -19,12 +19,16 @@ use super::body::{Asked, Json, MaybeJson, Named};
 use super::problem::Problem;
 use super::scope::Scope;
 use crate::http::trace::{Heard, Listening, Traced};
+use crate::members::books::FlushError;
 use crate::members::directory::TraceGuard;
-use crate::members::office::{AddMember, MemberCard, MemberReport};
+use crate::members::office::{AddMember, MemberCard, MemberReport, OfficeError};
 use crate::members::store::Role;
 
 /// A stream that says nothing for so long gets an empty line, which tells whether anybody still reads it.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A database that does not answer within this time is passed by.
+const DETAILS_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -205,16 +209,52 @@ fn hide_keys(card: &mut MemberCard) {
 }
 
 impl Api {
-    /// A member's report, after what its clients have said last was written.
+    /// A member's report, after what its clients have said last was written. Where the database does not answer, there are the
+    /// totals, which are in memory, and a word about it.
     pub(crate) async fn report(&self, name: &str) -> Result<MemberReport, Problem> {
-        self.settle().await;
-        Ok(self.office().member(name).await?)
-    }
-
-    /// Has the books write what is not in the store yet; where that takes too long, numbers are as of the last flush.
-    pub(crate) async fn settle(&self) {
-        if let Some(running) = self.running() {
-            running.settle().await;
+        let settled = self.settle().await;
+        let details = tokio::time::timeout(DETAILS_TIME, self.office().member(name)).await;
+        match details {
+            Ok(Ok(mut report)) => {
+                report.warnings.extend(unsettled(settled));
+                Ok(report)
+            }
+            Ok(Err(OfficeError::Store(_))) | Err(_) => self.bare_report(name).await,
+            Ok(Err(error)) => Err(error.into()),
         }
     }
+
+    async fn bare_report(&self, name: &str) -> Result<MemberReport, Problem> {
+        let members = tokio::time::timeout(DETAILS_TIME, self.office().members()).await;
+        let members = members.map_err(|_| Problem::busy("the database does not answer: try again"))??;
+        let id = self.office().member_id(name)?;
+        let found = members
+            .into_iter()
+            .find(|member| self.office().member_id(&member.name).ok() == Some(id));
+        let member = found.ok_or_else(|| Problem::not_found(format!("there is no member {name:?}")))?;
+        Ok(MemberReport {
+            member,
+            torrents: Vec::new(),
+            seeded_secs: 0,
+            completions: 0,
+            invited: Vec::new(),
+            marks: Vec::new(),
+            warnings: vec!["the database does not answer: only the totals are known now".to_owned()],
+        })
+    }
+
+    /// Has the books write what is not in the store yet.
+    pub(crate) async fn settle(&self) -> Result<(), FlushError> {
+        match self.running() {
+            Some(running) => running.settle().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is said where the books could not be written in time.
+pub(crate) fn unsettled(settled: Result<(), FlushError>) -> Option<String> {
+    settled
+        .is_err()
+        .then(|| "the database is slow: what single torrents show may lack the last seconds".to_owned())
 }

@@ -6,8 +6,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use super::bodies::SwarmsCard;
 use super::problem::Problem;
 use crate::http::trace::Tracer;
+use crate::members::books::{Books, FlushError};
+use crate::swarm::private::PrivateSwarms;
+
+/// Whoever asks for accounts waits this long for the last of them.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Settings are read and applied within this time.
 const RELOAD_TIME: Duration = Duration::from_secs(30);
@@ -15,6 +21,8 @@ const RELOAD_TIME: Duration = Duration::from_secs(30);
 /// The parts of a running tracker that the API asks.
 #[derive(Debug)]
 pub struct Running {
+    pub books: Arc<Books>,
+    pub swarms: Arc<PrivateSwarms>,
     pub tracer: Arc<Tracer>,
     /// To whoever knows where the settings come from.
     pub reload: mpsc::Sender<ReloadWanted>,
@@ -29,8 +37,18 @@ pub struct ReloadWanted {
 
 impl Running {
     /// Has all accounts written.
-    pub(crate) async fn settle(&self) {
-        tokio::task::yield_now().await;
+    pub(crate) async fn settle(&self) -> Result<(), FlushError> {
+        self.books.flush_now(FLUSH_TIME).await
+    }
+
+    /// Who is there.
+    pub(crate) fn swarms(&self) -> SwarmsCard {
+        let totals = self.swarms.totals();
+        SwarmsCard {
+            torrents: totals.swarms,
+            seeders: totals.seeders,
+            leechers: totals.downloaders + totals.paused,
+        }
     }
 
     /// Has the settings read again.

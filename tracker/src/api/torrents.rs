@@ -14,6 +14,7 @@ use super::Api;
 use super::auth::Identity;
 use super::bodies::{FileWanted, NewTariff, Page, Registering, Removing, TariffPage};
 use super::body::{Asked, Json, Named, TORRENT, expect_type};
+use super::members::unsettled;
 use super::problem::Problem;
 use super::scope::Scope;
 use crate::members::ids::MemberId;
@@ -78,8 +79,10 @@ async fn show(
     State(api): State<Arc<Api>>,
     Named(hash): Named<String>,
 ) -> Result<Answered<TorrentReport>, Problem> {
-    api.settle().await;
-    Ok(Answered(api.office().torrent(&hash).await?))
+    let settled = api.settle().await;
+    let mut report = api.office().torrent(&hash).await?;
+    report.torrent.warnings.extend(unsettled(settled));
+    Ok(Answered(report))
 }
 
 /// Removes a torrent; clients are told the reason for a while.

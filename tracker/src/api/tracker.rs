@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
 use super::bodies::{AuditPage, Backup, BackupCard, Census, Page, PolicyCard, Reloaded, StatsCard};
 use super::body::{Asked, Json};
 use super::problem::Problem;
+use super::{Api, Running};
 use crate::members::store::BackupError;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -51,7 +51,7 @@ async fn stats(State(api): State<Arc<Api>>) -> Answered<StatsCard> {
         },
         key_alarms: u64::try_from(directory.alarms(date)).unwrap_or(u64::MAX),
         torrents: u64::try_from(api.office().register().len()).unwrap_or(u64::MAX),
-        swarms: None,
+        swarms: api.running().map(Running::swarms),
     })
 }
 
@@ -87,7 +87,8 @@ async fn backup(
             "path: {path:?} must begin with a slash"
         )));
     }
-    api.settle().await;
+    // Without the last seconds a backup is still one.
+    let _ = api.settle().await;
     api.parts.store.backup(file, &api.parts.secret).await?;
     let bytes = tokio::fs::metadata(file).await.map_or(0, |found| found.len());
     let warning =
