@@ -1,65 +1,109 @@
-//! The folder that holds everything a tracker must not forget. One process owns it at a time; the names of all files in it
-//! stand here.
+//! The folder that holds everything a tracker must not forget: one process owns it at a time, strangers on this machine read
+//! nothing of it. The names of all files in it stand here.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use tracing::info;
+use rustix::io::Errno;
+use tracing::{info, warn};
 
-/// Why a folder cannot be ours.
+use crate::members::store::{Store, StoreError};
+
+/// Bytes of the secret.
+const SECRET: usize = 32;
+
+/// Why a folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("cannot use the data folder {}: {source}", path.display())]
     Data { path: PathBuf, source: io::Error },
     #[error("{} belongs to a running tracker (process {owner}); stop it, or use another data folder", path.display())]
     Taken { path: PathBuf, owner: String },
-    #[error("{} holds {length} bytes instead of 32: put the file of a backup in its place, or remove it to make all keys anew", path.display())]
-    Secret { path: PathBuf, length: u64 },
+    #[error("{} is not {SECRET} bytes long: put back the file of a backup, or delete it and give every member a new key", path.display())]
+    Secret { path: PathBuf },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a tracker in private mode opens in its folder.
+pub struct State {
+    pub store: Store,
+    /// All keys of members are derived from it.
+    pub secret: [u8; SECRET],
+    /// It was made just now, although there are members: their keys work no more.
+    pub keys_lost: bool,
 }
 
 /// A folder, taken. It is given back when this is dropped, however the process ends.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Locked for as long as it is open.
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder where there is none, mode 0700, and takes it for this process alone.
+    /// Makes the folder where there is none and takes it for this process alone.
     pub fn take(path: &Path) -> Result<Self, FolderError> {
         let lock = lock(path)?;
         info!(folder = %path.display(), "the data folder is ours");
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        let path = path.to_owned();
+        Ok(Self { path, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
-    pub fn database(&self) -> PathBuf {
-        database(&self.path)
-    }
-    pub fn snapshot(&self) -> PathBuf {
-        self.path.join("snapshot")
-    }
-    pub fn control(&self) -> PathBuf {
-        control(&self.path)
-    }
 
-    /// The server's secret: read, or made from `fresh` where there is none. A secret that came with a backup wins.
-    #[expect(clippy::todo, reason = "signatures first; bodies follow within the hour")]
-    pub fn secret(&self, _restored: Option<[u8; 32]>, _fresh: [u8; 32]) -> Result<[u8; 32], FolderError> {
-        todo!()
+    /// Opens the database and the secret. A start on a restored backup moves the secret out of it; a start on an empty folder
+    /// makes both, the secret from `dice`.
+    pub async fn open(&self, dice: [u8; SECRET]) -> Result<State, FolderError> {
+        let store = Store::open(&database(&self.path)).await?;
+        let path = secret(&self.path);
+        let restored = store.restored_secret().await?;
+        let found = read_secret(&path)?;
+        let secret = restored.or(found).unwrap_or(dice);
+        if found != Some(secret) {
+            write_secret(&path, found.is_some(), &secret).map_err(|source| FolderError::Data { path, source })?;
+        }
+        if restored.is_some() {
+            store.drop_secret().await?;
+            info!("took the secret out of a restored backup");
+        }
+        let made = restored.or(found).is_none();
+        let keys_lost = made && !store.members().await?.is_empty();
+        if keys_lost {
+            warn!("the secret was missing and was made anew: every member needs a new key");
+        }
+        Ok(State {
+            store,
+            secret,
+            keys_lost,
+        })
     }
 }
 
-/// The database of a folder, taken or not.
+/// The database.
 pub fn database(folder: &Path) -> PathBuf {
     folder.join("tracker.sqlite")
+}
+
+/// What all keys are derived from.
+pub fn secret(folder: &Path) -> PathBuf {
+    folder.join("secret")
+}
+
+/// The swarms as they were.
+pub fn snapshot(folder: &Path) -> PathBuf {
+    folder.join("snapshot")
+}
+
+/// A part of the journal.
+pub fn journal(folder: &Path, segment: u64) -> PathBuf {
+    folder.join(format!("journal-{segment}"))
 }
 
 /// Where the command line finds a running tracker.
@@ -67,17 +111,46 @@ pub fn control(folder: &Path) -> PathBuf {
     folder.join("control.sock")
 }
 
+/// Opens a file of the folder for writing, empty, for its owner alone.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    // The mode above is for new files only.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Writes a file of the folder so that it is there whole or not at all, also after power was lost.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_added_extension("part");
+    let mut file = create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    sync_folder_of(path)
+}
+
+/// Makes renamed and new files last.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 fn lock(path: &Path) -> Result<File, FolderError> {
     let data = |source| FolderError::Data {
         path: path.to_owned(),
         source,
     };
-    std::fs::create_dir_all(path).map_err(data)?;
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(data)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(path.join("lock")).map_err(data)?;
     if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if errno != rustix::io::Errno::WOULDBLOCK {
+        if errno != Errno::WOULDBLOCK {
             return Err(data(errno.into()));
         }
         let mut owner = String::new();
@@ -90,4 +163,36 @@ fn lock(path: &Path) -> Result<File, FolderError> {
     file.set_len(0).and_then(|()| file.rewind()).map_err(data)?;
     writeln!(file, "{}", std::process::id()).map_err(data)?;
     Ok(file)
+}
+
+/// The secret, if there is one. One that others could read is closed to them, with a warning.
+fn read_secret(path: &Path) -> Result<Option<[u8; SECRET]>, FolderError> {
+    let data = |source| FolderError::Data {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(data(error)),
+    };
+    if file.metadata().map_err(data)?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(data)?;
+        warn!(file = %path.display(), "others could read the secret; now they cannot. If somebody may have, rotate all keys");
+    }
+    let mut bytes = Vec::new();
+    // One more, to see that it is too long.
+    file.take(SECRET as u64 + 1).read_to_end(&mut bytes).map_err(data)?;
+    let secret = bytes.try_into().map_err(|_| FolderError::Secret { path: path.to_owned() })?;
+    Ok(Some(secret))
+}
+
+/// A secret that gives way to a backup's is kept beside it: deleting the only key to something is not ours to decide.
+fn write_secret(path: &Path, replaces: bool, secret: &[u8]) -> io::Result<()> {
+    if replaces {
+        let old = path.with_added_extension("replaced");
+        fs::rename(path, &old)?;
+        warn!(file = %old.display(), "the restored backup brought another secret; the one that was here is kept in this file");
+    }
+    write_whole(path, secret)
 }
