@@ -72,7 +72,11 @@ impl Village {
 
     fn post(&self, path: &str, token: &str, body: &Value) -> Value {
         let request = HttpRequest::post(format!("/api/v1{path}")).json(body);
-        let request = if token.is_empty() { request } else { request.bearer(token) };
+        let request = if token.is_empty() {
+            request
+        } else {
+            request.bearer(token)
+        };
         self.tracker.send(&request).succeeded().json()
     }
 
@@ -83,7 +87,10 @@ impl Village {
         self.token = text(&card["token"]);
         self.keys.push(key_of(&card));
         let again = HttpRequest::post("/api/v1/owner").json(&json!({ "code": code, "name": "mallory" }));
-        assert!(self.tracker.send(&again).status >= 400, "a one-time code is good once");
+        assert!(
+            self.tracker.send(&again).status >= 400,
+            "a one-time code is good once"
+        );
     }
 
     fn invite(&mut self, name: &str) {
@@ -98,7 +105,14 @@ impl Village {
         fill_folder(&self.content(), 11, lengths);
         let file = self.place("made.torrent");
         Program::seeder()
-            .args(["create", "--v1", "--private", "--tracker", "http://tracker.test/announce", "--output"])
+            .args([
+                "create",
+                "--v1",
+                "--private",
+                "--tracker",
+                "http://tracker.test/announce",
+                "--output",
+            ])
             .arg(&file)
             .arg(self.content())
             .run(LIMIT)
@@ -113,7 +127,8 @@ impl Village {
 
     /// A member's own .torrent, as she fetches it.
     fn torrent_of(&self, number: usize) -> PathBuf {
-        let request = HttpRequest::get(format!("/api/v1/torrents/{}/file", self.info_hash)).bearer(&self.keys[number]);
+        let request =
+            HttpRequest::get(format!("/api/v1/torrents/{}/file", self.info_hash)).bearer(&self.keys[number]);
         let bytes = self.tracker.send(&request).succeeded().body;
         let file = self.place(&format!("{}.torrent", PEOPLE[number].0));
         fs::write(&file, bytes).unwrap();
@@ -140,7 +155,11 @@ impl Village {
     fn counts(&self) -> (u64, u64) {
         let request = HttpRequest::get(format!("/api/v1/torrents/{}", self.info_hash)).bearer(&self.token);
         let card = self.tracker.send(&request).succeeded().json();
-        let count = |what: &str| card[what].as_u64().unwrap_or_else(|| panic!("no {what} in {card}"));
+        let count = |what: &str| {
+            card[what]
+                .as_u64()
+                .unwrap_or_else(|| panic!("no {what} in {card}"))
+        };
         (count("seeders"), count("leechers"))
     }
 
@@ -154,7 +173,11 @@ impl Village {
     fn check_arrived(&self) {
         let left = digests(&self.content());
         for (name, client) in &PEOPLE[1..] {
-            check_same(*client, &left, &digests(&self.place(&format!("{name}/Photos of 2019"))));
+            check_same(
+                *client,
+                &left,
+                &digests(&self.place(&format!("{name}/Photos of 2019"))),
+            );
         }
     }
 
@@ -171,7 +194,11 @@ impl Village {
             println!("{name}: {kind:?} says {said:?}, the tracker {account:?}");
             if let Some(last) = client.last_announce() {
                 assert_eq!(last.event, Event::Stopped, "{name}");
-                assert_eq!(account, (last.uploaded, last.downloaded), "what {name}'s {kind:?} announced last");
+                assert_eq!(
+                    account,
+                    (last.uploaded, last.downloaded),
+                    "what {name}'s {kind:?} announced last"
+                );
             }
             assert_eq!(account, *said, "what {name}'s {kind:?} says");
         }
@@ -179,13 +206,19 @@ impl Village {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
 }
 
 /// A new member's passkey, which is also in its announce URL.
 fn key_of(card: &Value) -> String {
     let key = text(&card["passkey"]);
-    assert!(text(&card["announce_url"]).ends_with(&format!("/{key}/announce")), "{card}");
+    assert!(
+        text(&card["announce_url"]).ends_with(&format!("/{key}/announce")),
+        "{card}"
+    );
     key
 }
 
@@ -206,7 +239,8 @@ fn are_what_three_clients_say_to_the_byte() {
 fn are_what_three_clients_say_though_the_tracker_was_killed_while_they_transferred() {
     const KILLS: usize = 12;
     // Everyone announces every few seconds, so that kills meet announces.
-    let settings = "[announce]\ninterval_secs = 60\nsmall_interval_secs = 2\nmin_interval_secs = 1\njitter_secs = 0\n";
+    let settings =
+        "[announce]\ninterval_secs = 60\nsmall_interval_secs = 2\nmin_interval_secs = 1\njitter_secs = 0\n";
     let mut village = Village::found(settings, &[12_000_000, 3_000_000, 5]);
     let mut clients = vec![village.start(0, Some(600_000))];
     village.wait_for_peers(1);
@@ -216,7 +250,9 @@ fn are_what_three_clients_say_though_the_tracker_was_killed_while_they_transferr
     for _ in 0..KILLS {
         let answered = village.tracker.metric("tracker_announces_total");
         let more = f64::from(dice.random_range(1..3));
-        village.tracker.wait_for_metric("tracker_announces_total", answered + more);
+        village
+            .tracker
+            .wait_for_metric("tracker_announces_total", answered + more);
         spin(Duration::from_millis(dice.random_range(0..20)));
         village.tracker.kill();
         village.tracker.start();

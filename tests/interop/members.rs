@@ -67,7 +67,9 @@ impl MembersClient {
     }
 
     fn add_to_transmission(&self, start: &Start<'_>) {
-        ask_until("Transmission's ear", LIMIT, || self.transmission("session-get", &json!({})));
+        ask_until("Transmission's ear", LIMIT, || {
+            self.transmission("session-get", &json!({}))
+        });
         for torrent in start.torrents {
             let wanted = json!({ "filename": torrent, "download-dir": start.folder });
             let added = self.transmission("torrent-add", &wanted).unwrap();
@@ -82,7 +84,10 @@ impl MembersClient {
             Client::Libtorrent => drop(self.running.wait_for_line("seeding", LIMIT)),
             Client::Transmission => ask_until("Transmission has everything", LIMIT, || {
                 let torrents = self.torrents();
-                torrents.iter().all(|torrent| torrent["percentDone"] == 1).then_some(())
+                torrents
+                    .iter()
+                    .all(|torrent| torrent["percentDone"] == 1)
+                    .then_some(())
             }),
             _ => ask_until("aria2 has everything", LIMIT, || {
                 let active = self.aria2("tellActive", json!([]))?;
@@ -131,7 +136,10 @@ impl MembersClient {
                 .collect(),
             _ => return None,
         };
-        let line = lines.iter().rev().find(|line| line.contains("GET /") && line.contains("/announce?"))?;
+        let line = lines
+            .iter()
+            .rev()
+            .find(|line| line.contains("GET /") && line.contains("/announce?"))?;
         let (_, query) = line.split_once("/announce?")?;
         AnnounceRequest::parse(query.split(' ').next()?.as_bytes()).ok()
     }
@@ -145,7 +153,10 @@ impl MembersClient {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let words = torrents.iter().flat_map(|torrent| {
                     let stats = torrent["trackerStats"].as_array().cloned().unwrap_or_default();
-                    let results: Vec<_> = stats.iter().map(|stat| text(&stat["lastAnnounceResult"])).collect();
+                    let results: Vec<_> = stats
+                        .iter()
+                        .map(|stat| text(&stat["lastAnnounceResult"]))
+                        .collect();
                     std::iter::once(text(&torrent["errorString"])).chain(results)
                 });
                 words.collect::<Vec<_>>().join("\n")
@@ -155,7 +166,13 @@ impl MembersClient {
     }
 
     fn torrents(&self) -> Vec<Value> {
-        let fields = ["percentDone", "uploadedEver", "downloadedEver", "errorString", "trackerStats"];
+        let fields = [
+            "percentDone",
+            "uploadedEver",
+            "downloadedEver",
+            "errorString",
+            "trackerStats",
+        ];
         self.transmission("torrent-get", &json!({ "fields": fields }))
             .and_then(|answer| answer["torrents"].as_array().cloned())
             .unwrap_or_default()
@@ -166,7 +183,9 @@ impl MembersClient {
         let body = json!({ "method": method, "arguments": arguments });
         for _ in 0..2 {
             let session = self.session.borrow().clone();
-            let request = HttpRequest::post("/transmission/rpc").header("X-Transmission-Session-Id", &session).json(&body);
+            let request = HttpRequest::post("/transmission/rpc")
+                .header("X-Transmission-Session-Id", &session)
+                .json(&body);
             let answer = self.call(&request, TRANSMISSION_RPC)?;
             if answer.status != 409 {
                 let answer = answer.json();
@@ -180,7 +199,8 @@ impl MembersClient {
     }
 
     fn aria2(&self, method: &str, params: Value) -> Option<Value> {
-        let body = json!({ "jsonrpc": "2.0", "id": "1", "method": format!("aria2.{method}"), "params": params });
+        let body =
+            json!({ "jsonrpc": "2.0", "id": "1", "method": format!("aria2.{method}"), "params": params });
         let answer = self.call(&HttpRequest::post("/jsonrpc").json(&body), ARIA2_RPC)?;
         answer.json().get("result").cloned()
     }
@@ -228,9 +248,24 @@ fn transmission(start: &Start<'_>) -> Program {
 fn aria2(start: &Start<'_>) -> Program {
     let rpc = format!("--rpc-listen-port={ARIA2_RPC}");
     Program::named("aria2c")
-        .args(["--no-conf=true", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false"])
-        .args(["--enable-peer-exchange=false", "--file-allocation=none", "--summary-interval=0"])
-        .args(["--enable-rpc=true", "--rpc-listen-all=true", "--seed-ratio=0.0", "--log-level=info", &rpc])
+        .args([
+            "--no-conf=true",
+            "--enable-dht=false",
+            "--enable-dht6=false",
+            "--bt-enable-lpd=false",
+        ])
+        .args([
+            "--enable-peer-exchange=false",
+            "--file-allocation=none",
+            "--summary-interval=0",
+        ])
+        .args([
+            "--enable-rpc=true",
+            "--rpc-listen-all=true",
+            "--seed-ratio=0.0",
+            "--log-level=info",
+            &rpc,
+        ])
         .arg(format!("--listen-port={PORT}"))
         .arg(format!("--dir={}", start.folder.display()))
         .arg(format!("--log={}", start.scratch.join("log").display()))

@@ -1,6 +1,7 @@
 //! The folder that holds everything a tracker must not forget: one process owns it at a time, strangers on this machine read
-//! nothing of it. The names of all files in it stand here.
+//! nothing of it. Two files in it matter, the database and the secret; what else lies there costs time when it is lost, never credit.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -37,6 +38,16 @@ pub struct State {
     pub keys_lost: bool,
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("State");
+        fields
+            .field("store", &self.store)
+            .field("keys_lost", &self.keys_lost);
+        fields.finish_non_exhaustive()
+    }
+}
+
 /// A folder, taken. It is given back when this is dropped, however the process ends.
 #[derive(Debug)]
 pub struct Folder {
@@ -67,7 +78,8 @@ impl Folder {
         let found = read_secret(&path)?;
         let secret = restored.or(found).unwrap_or(dice);
         if found != Some(secret) {
-            write_secret(&path, found.is_some(), &secret).map_err(|source| FolderError::Data { path, source })?;
+            write_secret(&path, found.is_some(), &secret)
+                .map_err(|source| FolderError::Data { path, source })?;
         }
         if restored.is_some() {
             store.drop_secret().await?;
@@ -96,21 +108,6 @@ pub fn secret(folder: &Path) -> PathBuf {
     folder.join("secret")
 }
 
-/// The swarms as they were.
-pub fn snapshot(folder: &Path) -> PathBuf {
-    folder.join("snapshot")
-}
-
-/// A part of the journal.
-pub fn journal(folder: &Path, segment: u64) -> PathBuf {
-    folder.join(format!("journal-{segment}"))
-}
-
-/// Where the command line finds a running tracker.
-pub fn control(folder: &Path) -> PathBuf {
-    folder.join("control.sock")
-}
-
 /// Opens a file of the folder for writing, empty, for its owner alone.
 pub fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
@@ -126,12 +123,19 @@ pub fn create(path: &Path) -> io::Result<File> {
 
 /// Writes a file of the folder so that it is there whole or not at all, also after power was lost.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let part = path.with_added_extension("part");
+    let part = beside(path, ".part");
     let mut file = create(&part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)?;
     sync_folder_of(path)
+}
+
+/// The name of a file that belongs to another.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Makes renamed and new files last.
@@ -145,9 +149,18 @@ fn lock(path: &Path) -> Result<File, FolderError> {
         path: path.to_owned(),
         source,
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(data)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(data)?;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut file = options.open(path.join("lock")).map_err(data)?;
     if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if errno != Errno::WOULDBLOCK {
@@ -177,20 +190,25 @@ fn read_secret(path: &Path) -> Result<Option<[u8; SECRET]>, FolderError> {
         Err(error) => return Err(data(error)),
     };
     if file.metadata().map_err(data)?.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(data)?;
+        file.set_permissions(Permissions::from_mode(0o600))
+            .map_err(data)?;
         warn!(file = %path.display(), "others could read the secret; now they cannot. If somebody may have, rotate all keys");
     }
     let mut bytes = Vec::new();
     // One more, to see that it is too long.
-    file.take(SECRET as u64 + 1).read_to_end(&mut bytes).map_err(data)?;
-    let secret = bytes.try_into().map_err(|_| FolderError::Secret { path: path.to_owned() })?;
+    file.take(SECRET as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(data)?;
+    let secret = bytes.try_into().map_err(|_| FolderError::Secret {
+        path: path.to_owned(),
+    })?;
     Ok(Some(secret))
 }
 
 /// A secret that gives way to a backup's is kept beside it: deleting the only key to something is not ours to decide.
 fn write_secret(path: &Path, replaces: bool, secret: &[u8]) -> io::Result<()> {
     if replaces {
-        let old = path.with_added_extension("replaced");
+        let old = beside(path, ".replaced");
         fs::rename(path, &old)?;
         warn!(file = %old.display(), "the restored backup brought another secret; the one that was here is kept in this file");
     }

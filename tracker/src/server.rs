@@ -1,16 +1,14 @@
 //! The whole tracker as one value: started, asked for its addresses, stopped. `main` and `seeder share` use it. It owns the
 //! sockets, the lanes, the swarms and the folder; dropping it stops everything at once, [`Server::stop`] does it kindly.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -18,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Admission, Config, Mode};
+use crate::folder::{Folder, FolderError};
 use crate::http::desk::{Desk, ScrapeRules};
 use crate::http::lane::{self, Shared, Times};
 use crate::http::site::{Means, Site};
@@ -40,10 +39,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("no address to listen on; give at least one, such as 127.0.0.1:6969")]
     Nowhere,
-    #[error("cannot use the data folder {path}: {source}")]
-    Data { path: PathBuf, source: io::Error },
-    #[error("{path} belongs to a running tracker (process {owner}); stop it, or use another data folder")]
-    Taken { path: PathBuf, owner: String },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error("cannot start: {0}")]
     System(io::Error),
 }
@@ -56,14 +53,14 @@ pub struct Server {
     lanes: Vec<JoinHandle<()>>,
     tasks: TaskTracker,
     stop: DropGuard,
-    /// Locked for as long as it is open.
-    _lock: Option<File>,
+    /// Ours for as long as this stands.
+    _folder: Option<Folder>,
 }
 
 impl Server {
     /// Opens all sockets and answers from now on. Must be called on a runtime, which also serves what is not an announce.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let lock = match config.data.clone() {
+        let folder = match config.data.clone() {
             Some(path) => Some(take_folder(path).await?),
             None => None,
         };
@@ -84,7 +81,7 @@ impl Server {
             lanes,
             tasks,
             stop: stop.drop_guard(),
-            _lock: lock,
+            _folder: folder,
         })
     }
 
@@ -288,36 +285,9 @@ fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(StartError::System)
 }
 
-async fn take_folder(path: PathBuf) -> Result<File, StartError> {
-    let taken = tokio::task::spawn_blocking(move || lock(&path)).await;
-    taken.map_err(|error| StartError::System(error.into()))?
-}
-
-/// Makes the folder and takes it for this process alone. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<File, StartError> {
-    let data = |source| StartError::Data {
-        path: path.to_owned(),
-        source,
-    };
-    std::fs::create_dir_all(path).map_err(data)?;
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(path.join("lock")).map_err(data)?;
-    if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if errno != rustix::io::Errno::WOULDBLOCK {
-            return Err(data(errno.into()));
-        }
-        let mut owner = String::new();
-        file.read_to_string(&mut owner).map_err(data)?;
-        return Err(StartError::Taken {
-            path: path.to_owned(),
-            owner: owner.trim().to_owned(),
-        });
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(data)?;
-    writeln!(file, "{}", std::process::id()).map_err(data)?;
-    info!(folder = %path.display(), "the data folder is ours");
-    Ok(file)
+async fn take_folder(path: PathBuf) -> Result<Folder, StartError> {
+    let taken = tokio::task::spawn_blocking(move || Folder::take(&path)).await;
+    Ok(taken.map_err(|error| StartError::System(error.into()))??)
 }
 
 fn policy(config: &Config) -> Policy {

@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::connection::options;
 use super::value::maybe_array;
 use super::{Answer, BackupError, Store, StoreError};
+use crate::folder::{beside, sync_folder_of};
 
 impl Store {
     /// Writes all there is at this moment into a new file, mode 0600, with the secret. Announces and flushes go on meanwhile.
@@ -87,9 +88,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn begin(to: &Path) -> Result<Self, BackupError> {
-        let mut part = to.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
+        let part = beside(to, ".part");
         create_new(to).map_err(|error| file_error(to, error))?;
         let unfinished = Self {
             to: to.to_owned(),
@@ -113,9 +112,7 @@ impl Unfinished {
             .and_then(|()| fs::rename(&self.part, &self.to));
         renamed.map_err(|error| file_error(&self.to, error))?;
         self.finished = true;
-        let folder = self.to.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let synced = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| file_error(&self.to, error))
+        sync_folder_of(&self.to).map_err(|error| file_error(&self.to, error))
     }
 }
 
