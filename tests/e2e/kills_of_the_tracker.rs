@@ -48,7 +48,7 @@ struct Client {
     here: bool,
     fresh: bool,
     before: (u64, u64),
-    lives: u8,
+    lives: u16,
 }
 
 impl Client {
@@ -66,7 +66,7 @@ impl Client {
         (says.uploaded, says.downloaded, says.left) = (0, 0, 1_000_000_000);
         if self.fresh {
             let PeerId(mut id) = says.peer_id;
-            *id.last_mut().unwrap() = self.lives;
+            id[18..].copy_from_slice(&self.lives.to_be_bytes());
             says.peer_id = PeerId(id);
         }
     }

@@ -314,6 +314,11 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
+    /// Tells it that its settings have changed.
+    pub fn signal_reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(mut self) {
         self.end();

@@ -1,0 +1,233 @@
+//! Who is a peer: one client with two addresses, two clients of one person, a client that begins anew; and what is told about
+//! them to others, over both families.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use shared::announce::Event;
+use shared::id::InfoHash;
+use tempfile::TempDir;
+use tests::fake_member::FakeMember;
+use tests::our_tracker::{OurTracker, Setup};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// A tracker at both families of this machine.
+struct House {
+    tracker: OurTracker,
+    torrent: InfoHash,
+    v4: SocketAddr,
+    v6: SocketAddr,
+    _folder: TempDir,
+}
+
+impl House {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tracker = Setup::default()
+            .http(&["127.0.0.1:0", "[::1]:0"])
+            .start(folder.path());
+        let torrent = tracker.register("holiday");
+        let of = |v6: bool| *tracker.addresses.iter().find(|at| at.is_ipv6() == v6).unwrap();
+        Self {
+            v4: of(false),
+            v6: of(true),
+            torrent,
+            tracker,
+            _folder: folder,
+        }
+    }
+
+    fn client(&self, key: &str, name: &str, port: u16) -> FakeMember {
+        self.tracker.client(key, self.torrent, name, port)
+    }
+}
+
+#[test]
+fn a_client_with_two_addresses_is_one_peer_and_others_receive_both() {
+    let house = House::open();
+    let anna = house.tracker.add_member("anna");
+    let mut both = house.client(&anna, "both", 7_000);
+    assert_eq!(both.announce(house.v4, Event::Started).warning, None);
+    let second = both.announce(house.v6, Event::Started);
+    assert_eq!(second.warning, None, "an honest client announces once a family");
+    assert!(second.peers.is_empty(), "it is no peer of its own: {second:?}");
+    assert_eq!(both.scrape(house.v4), (0, 1));
+
+    both.take(5_000);
+    both.says.uploaded += 300;
+    both.announce(house.v4, Event::None);
+    both.announce(house.v6, Event::None);
+    assert_eq!(
+        house.tracker.account("anna"),
+        (300, 5_000),
+        "the same bytes count once"
+    );
+
+    let bert = house.tracker.add_member("bert");
+    let expected = [SocketAddr::new(V4, 7_000), SocketAddr::new(V6, 7_000)];
+    for (number, address) in [house.v4, house.v6].into_iter().enumerate() {
+        let asker = house.client(&bert, &format!("asker{number}"), 8_000);
+        let mut given = asker.announce(address, Event::Started).peers;
+        given.sort();
+        assert_eq!(given, expected, "asked at {address}");
+        assert_eq!(asker.scrape(address), (0, 2));
+        asker.announce(address, Event::Stopped);
+    }
+
+    both.says.left = 0;
+    both.announce(house.v6, Event::Completed);
+    assert_eq!(both.scrape(house.v4), (1, 0));
+    both.announce(house.v4, Event::Completed);
+    assert_eq!(both.scrape(house.v6), (1, 0));
+    both.announce(house.v4, Event::Stopped);
+    both.announce(house.v6, Event::Stopped);
+    assert_eq!(both.scrape(house.v6), (0, 0));
+    assert_eq!(house.tracker.account("anna"), (300, 5_000));
+}
+
+#[test]
+fn a_laptop_and_a_nas_under_one_key_find_each_other() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let laptop = house.client(&key, "laptop", 7_000);
+    let nas = house.client(&key, "nas", 7_001).seeding();
+    assert!(laptop.announce(house.v4, Event::Started).peers.is_empty());
+    assert_eq!(
+        nas.announce(house.v4, Event::Started).peers,
+        [SocketAddr::new(V4, 7_000)]
+    );
+    laptop.announce(house.v4, Event::Stopped);
+    assert_eq!(
+        laptop.announce(house.v4, Event::Started).peers,
+        [SocketAddr::new(V4, 7_001)]
+    );
+    assert_eq!(laptop.scrape(house.v4), (1, 1));
+}
+
+#[test]
+fn a_client_that_comes_back_under_another_name_takes_its_own_place() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let mut before = house.client(&key, "before", 7_000);
+    before.announce(house.v4, Event::Started);
+    before.take(100);
+    before.announce(house.v4, Event::None);
+    // It crashed, and begins anew: the same address and port, another peer id.
+    let mut after = house.client(&key, "after", 7_000);
+    assert!(after.announce(house.v4, Event::Started).peers.is_empty());
+    assert_eq!(after.scrape(house.v4), (0, 1));
+    after.take(50);
+    after.announce(house.v4, Event::Stopped);
+    assert_eq!(house.tracker.account("anna"), (0, 150));
+}
+
+#[test]
+fn nobody_takes_another_members_place() {
+    let house = House::open();
+    let (anna, mallory) = (
+        house.tracker.add_member("anna"),
+        house.tracker.add_member("mallory"),
+    );
+    let honest = house.client(&anna, "honest", 7_000);
+    honest.announce(house.v4, Event::Started);
+    // The same peer id, which everyone sees, from the same address.
+    let liar = house.client(&mallory, "honest", 7_005);
+    liar.announce(house.v4, Event::Started);
+    assert_eq!(honest.scrape(house.v4), (0, 2));
+    liar.announce(house.v4, Event::Stopped);
+    assert_eq!(honest.scrape(house.v4), (0, 1));
+}
+
+#[test]
+fn a_seeder_is_given_leechers_only() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    for (name, port) in [("a", 7_001), ("b", 7_002)] {
+        house
+            .client(&key, name, port)
+            .seeding()
+            .announce(house.v4, Event::Started);
+    }
+    house.client(&key, "c", 7_003).announce(house.v4, Event::Started);
+    let seeder = house.client(&key, "d", 7_004).seeding();
+    assert_eq!(
+        seeder.announce(house.v4, Event::Started).peers,
+        [SocketAddr::new(V4, 7_003)]
+    );
+}
+
+#[test]
+fn what_a_client_had_before_anybody_knew_it_is_no_credit() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let mut stray = house.client(&key, "stray", 7_000);
+    stray.says.uploaded = 1_000_000;
+    stray.announce(house.v4, Event::None);
+    assert_eq!(house.tracker.account("anna"), (0, 0));
+    stray.says.uploaded += 7;
+    stray.announce(house.v4, Event::Stopped);
+    assert_eq!(house.tracker.account("anna"), (7, 0));
+}
+
+#[test]
+fn a_download_that_is_free_counts_as_bytes_and_not_as_a_charge() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let tariff = serde_json::json!({ "upload_percent": 200, "download_percent": 0 });
+    let path = format!("/api/v1/torrents/{}/tariff", house.torrent);
+    house
+        .tracker
+        .control(&tests::rig::HttpRequest::new("PUT", path).json(&tariff))
+        .succeeded();
+    let mut client = house.client(&key, "client", 7_000);
+    client.announce(house.v4, Event::Started);
+    client.take(1_000);
+    client.says.uploaded = 10;
+    client.announce(house.v4, Event::Stopped);
+    let card = house.tracker.ask(&["member", "show", "anna"]);
+    let number = |what: &str| card[what].as_u64();
+    assert_eq!(
+        (number("uploaded"), number("downloaded")),
+        (Some(10), Some(1_000)),
+        "{card}"
+    );
+    assert_eq!(
+        (number("upload_credit"), number("download_charge")),
+        (Some(20), Some(0)),
+        "{card}"
+    );
+}
+
+#[test]
+fn a_forgotten_member_is_nowhere_and_the_sums_of_the_torrent_stay() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let mut client = house.client(&key, "client", 7_000);
+    client.announce(house.v4, Event::Started);
+    client.take(4_321);
+    client.announce(house.v4, Event::Stopped);
+    let sums = |house: &House| {
+        let card = house
+            .tracker
+            .ask(&["torrent", "show", &house.torrent.to_string()]);
+        card["downloaded"].as_u64()
+    };
+    assert_eq!(sums(&house), Some(4_321));
+    house.tracker.ask(&["member", "forget", "anna", "--yes"]);
+    assert_eq!(sums(&house), Some(4_321), "the sums stay");
+    let gone = house
+        .tracker
+        .command(&["member", "show", "anna"])
+        .run(crate::album::LIMIT);
+    assert_eq!(gone.code, Some(1));
+    client.refused(house.v4, Event::Started);
+    let mut house = house;
+    house.tracker.stop();
+    for file in std::fs::read_dir(house.tracker.data()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let named = bytes.windows(4).any(|window| window == b"anna");
+        assert!(!named, "{} still names her", path.display());
+    }
+}
