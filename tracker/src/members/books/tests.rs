@@ -1,0 +1,1 @@
+//! Tests of the books with stores and disks that fail.
