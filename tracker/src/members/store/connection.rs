@@ -245,8 +245,9 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // In a write-ahead log nothing can be torn; power loss may cost the last transactions, as with the journal (DESIGN decision 11).
-        .synchronous(SqliteSynchronous::Normal)
+        // After a flush the journal is deleted: what was committed must be on the disk by then, or power loss would cost more than
+        // the last second (DESIGN decision 11). One wait a flush is little.
+        .synchronous(SqliteSynchronous::Full)
         .row_buffer_size(ROW_BUFFER)
         .disable_statement_logging()
 }

@@ -14,7 +14,7 @@ const MARKS: u32 = 1_000;
 const LINES: u32 = 100_000;
 
 impl Store {
-    /// Adds a mark; ignored where the member was forgotten meanwhile.
+    /// Adds a mark, in the place of one of the same day, torrent and kind; ignored where the member was forgotten meanwhile.
     pub async fn insert_mark(&self, row: &MarkRow) -> Answer<()> {
         let insert = sqlx::query(
             "INSERT INTO marks (member, torrent, kind, evidence, date)
@@ -26,11 +26,20 @@ impl Store {
             .bind(&row.kind)
             .bind(&row.evidence)
             .bind(row.date.0);
+        let replaced = sqlx::query(
+            "DELETE FROM marks WHERE member = $1 AND torrent IS $2 AND kind = $3 AND date / 86400 = $4 / 86400",
+        );
+        let replaced = replaced
+            .bind(row.member.0)
+            .bind(row.torrent.map(|id| id.0))
+            .bind(&row.kind)
+            .bind(row.date.0);
         let trim = sqlx::query(
             "DELETE FROM marks WHERE member = $1
                 AND id <= (SELECT id FROM marks WHERE member = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
         );
         let mut writing = self.begin().await?;
+        writing.run(replaced).await?;
         writing.run(insert).await?;
         writing.run(trim.bind(row.member.0).bind(MARKS)).await?;
         writing.commit().await
