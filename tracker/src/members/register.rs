@@ -1,11 +1,35 @@
 //! Which torrents this tracker is for: info-hash to torrent and tariff, in memory. Announces ask it; only the office changes it.
+//!
+//! Where the settings welcome unknown torrents, the announce that brings one waits some milliseconds for the office to write
+//! it into the store. So a torrent's number always stands in the store before anything else names it, and a kill at any
+//! moment leaves no entry of the journal without its torrent. Where the store is slow, the announce is refused as
+//! unregistered and finds its torrent when it comes again, a minute later.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc as waiting;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use shared::id::InfoHash;
+use tokio::sync::mpsc;
 
 use super::ids::{Date, TorrentId, Which};
 use super::rules::Tariff;
+use super::store::{TimedTariff, TorrentRow};
+
+/// A tracker is young for so long: whoever is unregistered asks again soon.
+const YOUTH: Duration = Duration::from_mins(10);
+
+/// An announce waits no longer for its torrent to be registered.
+const WELCOME_WAIT: Duration = Duration::from_millis(20);
+
+/// Unknown hashes that wait to be registered; more are refused.
+const WELCOME_QUEUE: usize = 256;
+
+/// Unknown hashes are not welcome beyond so many torrents: 64 MiB in memory.
+const WELCOME_MAX: usize = 1_000_000;
 
 /// What is known of a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,43 +40,234 @@ pub enum Found {
         tariff: Tariff,
     },
     /// With the owner's words, for as long as the settings say.
-    Removed {
-        reason: Arc<str>,
-    },
+    Removed { reason: Arc<str> },
     Unknown,
 }
 
+/// All torrents by their hashes.
 #[derive(Debug)]
-pub struct Register {}
+pub struct Register {
+    by_hash: DashMap<InfoHash, Entry, ahash::RandomState>,
+    /// Of torrents that have any.
+    terms: DashMap<TorrentId, Terms, ahash::RandomState>,
+    /// Torrents that are served.
+    served: AtomicUsize,
+    tariffs: ArcSwap<Tariffs>,
+    removed_secs: AtomicU64,
+    started: Date,
+    welcome: AtomicBool,
+    /// The store did not answer in time; nobody waits until it does.
+    slow: AtomicBool,
+    strangers: mpsc::Sender<Stranger>,
+}
 
-#[expect(clippy::todo, reason = "signatures first; bodies follow within the hour")]
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    torrent: TorrentId,
+    which: Which,
+    /// Look into the terms.
+    has_terms: bool,
+}
+
+/// What makes a torrent differ from all others.
+#[derive(Clone, Debug)]
+struct Terms {
+    removed: Option<(Date, Arc<str>)>,
+    tariff: Option<TimedTariff>,
+}
+
+/// Tariffs for everything.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tariffs {
+    /// Of the settings.
+    settings: TimedTariff,
+    /// What people set meanwhile; while it lasts, the settings' is suspended.
+    people: Option<TimedTariff>,
+}
+
+/// A hash that nobody knows, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub(super) hash: InfoHash,
+    /// Dropped when all is done.
+    pub(super) _waiting: waiting::SyncSender<()>,
+}
+
 impl Register {
+    /// An empty register, and where the hashes come out that it wants to have registered.
+    pub(super) fn new(hash_key: [u64; 4], started: Date) -> (Self, mpsc::Receiver<Stranger>) {
+        let [a, b, c, d] = hash_key;
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        let (strangers, receiver) = mpsc::channel(WELCOME_QUEUE);
+        let register = Self {
+            by_hash: DashMap::with_hasher(hasher.clone()),
+            terms: DashMap::with_hasher(hasher),
+            served: AtomicUsize::new(0),
+            tariffs: ArcSwap::default(),
+            removed_secs: AtomicU64::new(0),
+            started,
+            welcome: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            strangers,
+        };
+        (register, receiver)
+    }
+
     /// The torrent of a hash that somebody announces. An unknown one is registered here and now where the settings allow it.
-    pub fn find(&self, _hash: &InfoHash, _date: Date) -> Found {
-        todo!()
+    pub fn find(&self, hash: &InfoHash, date: Date) -> Found {
+        let known = self.known(hash, date);
+        if known.is_none() && self.welcome.load(Relaxed) && self.waited(hash) {
+            return self.known(hash, date).unwrap_or(Found::Unknown);
+        }
+        known.unwrap_or(Found::Unknown)
+    }
+
+    /// `None` for a hash that was never registered; one that was removed long ago is unknown on purpose.
+    fn known(&self, hash: &InfoHash, date: Date) -> Option<Found> {
+        let entry = *self.by_hash.get(hash)?;
+        let terms = if entry.has_terms {
+            self.terms.get(&entry.torrent).map(|terms| terms.clone())
+        } else {
+            None
+        };
+        if let Some((since, reason)) = terms.as_ref().and_then(|terms| terms.removed.clone()) {
+            let told_for = Duration::from_secs(self.removed_secs.load(Relaxed));
+            return Some(if date.since(since) < told_for {
+                Found::Removed { reason }
+            } else {
+                Found::Unknown
+            });
+        }
+        let own = terms.and_then(|terms| terms.tariff);
+        Some(Found::Open {
+            torrent: entry.torrent,
+            which: entry.which,
+            tariff: self.tariffs.load().best(own, date),
+        })
+    }
+
+    /// Hands a hash to the office and waits for it; says whether it is worth looking again.
+    fn waited(&self, hash: &InfoHash) -> bool {
+        if self.len() >= WELCOME_MAX {
+            return false;
+        }
+        let (waiting, done) = waiting::sync_channel(0);
+        let stranger = Stranger {
+            hash: *hash,
+            _waiting: waiting,
+        };
+        if self.strangers.try_send(stranger).is_err() || self.slow.load(Relaxed) {
+            return false;
+        }
+        // The other end is dropped, never used.
+        let late = done.recv_timeout(WELCOME_WAIT) == Err(waiting::RecvTimeoutError::Timeout);
+        self.slow.fetch_or(late, Relaxed);
+        !late
     }
 
     /// The torrent of a hash that somebody only asks about, as in a scrape.
-    pub fn look_up(&self, _hash: &InfoHash) -> Option<(TorrentId, Which)> {
-        todo!()
+    pub fn look_up(&self, hash: &InfoHash) -> Option<(TorrentId, Which)> {
+        self.by_hash.get(hash).map(|entry| (entry.torrent, entry.which))
     }
 
     /// The tariff of a torrent at a date; what the journal's replay asks.
-    pub fn tariff(&self, _torrent: TorrentId, _date: Date) -> Tariff {
-        todo!()
+    pub fn tariff(&self, torrent: TorrentId, date: Date) -> Tariff {
+        let own = self.terms.get(&torrent).and_then(|terms| terms.tariff);
+        self.tariffs.load().best(own, date)
     }
 
     /// Whether the tracker has just started, so that a torrent may be registered any moment.
-    pub fn young(&self, _date: Date) -> bool {
-        todo!()
+    pub fn young(&self, date: Date) -> bool {
+        date.since(self.started) < YOUTH
     }
 
     /// Torrents that are served.
     pub fn len(&self) -> usize {
-        todo!()
+        self.served.load(Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The tariff over all torrents that people have set.
+    pub(super) fn people_tariff(&self) -> Option<TimedTariff> {
+        self.tariffs.load().people
+    }
+
+    pub(super) fn set_people_tariff(&self, people: Option<TimedTariff>) {
+        let settings = self.tariffs.load().settings;
+        self.tariffs.store(Arc::new(Tariffs { settings, people }));
+    }
+
+    /// New settings.
+    pub(super) fn set_rules(&self, settings: TimedTariff, removed_for: Duration, welcome: bool) {
+        let people = self.people_tariff();
+        self.tariffs.store(Arc::new(Tariffs { settings, people }));
+        self.removed_secs.store(removed_for.as_secs(), Relaxed);
+        self.welcome.store(welcome, Relaxed);
+    }
+
+    /// The store answers: announces may wait for it again.
+    pub(super) fn answers(&self) {
+        self.slow.store(false, Relaxed);
+    }
+
+    /// Takes a torrent in, or what has become of it. `former` is the row that it replaces.
+    pub(super) fn put(&self, former: Option<&TorrentRow>, row: &TorrentRow) {
+        let has_terms = row.removed.is_some() || row.tariff.is_some();
+        if has_terms {
+            let removed = row.removed.as_ref();
+            let terms = Terms {
+                removed: removed.map(|(date, reason)| (*date, Arc::from(reason.as_str()))),
+                tariff: row.tariff,
+            };
+            self.terms.insert(row.id, terms);
+        }
+        for (hash, which) in wire_hashes(row) {
+            let entry = Entry {
+                torrent: row.id,
+                which,
+                has_terms,
+            };
+            self.by_hash.insert(hash, entry);
+        }
+        if !has_terms {
+            self.terms.remove(&row.id);
+        }
+        let was = former.is_some_and(|row| row.removed.is_none());
+        match (was, row.removed.is_none()) {
+            (false, true) => self.served.fetch_add(1, Relaxed),
+            (true, false) => self.served.fetch_sub(1, Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+/// The hashes under which a torrent is announced.
+fn wire_hashes(row: &TorrentRow) -> impl Iterator<Item = (InfoHash, Which)> {
+    let second = row.info_hash_v2.map(|hash| hash.truncated());
+    let which = if row.info_hash_v1.is_some() {
+        Which::Second
+    } else {
+        Which::First
+    };
+    let first = row.info_hash_v1.map(|hash| (hash, Which::First));
+    first.into_iter().chain(second.map(|hash| (hash, which)))
+}
+
+impl Tariffs {
+    /// What is best for the member: the higher worth of uploads, the lower price of downloads.
+    fn best(&self, own: Option<TimedTariff>, date: Date) -> Tariff {
+        let running = |(tariff, until): TimedTariff| until.is_none_or(|until| date < until).then_some(tariff);
+        let all = self.people.and_then(running).or_else(|| running(self.settings));
+        let all = all.unwrap_or_default();
+        match own.and_then(running) {
+            None => all,
+            Some(own) => Tariff {
+                upload_percent: own.upload_percent.max(all.upload_percent),
+                download_percent: own.download_percent.min(all.download_percent),
+            },
+        }
     }
 }
