@@ -170,6 +170,21 @@ impl Register {
         self.by_hash.get(hash).map(|entry| (entry.torrent, entry.which))
     }
 
+    /// Torrents of which a hash, as it is announced, begins with these lower-case digits; two at most.
+    pub(super) fn beginning_with(&self, digits: &str) -> Vec<TorrentId> {
+        // A whole v2 hash has more digits than are announced.
+        let mut found = Vec::new();
+        for entry in &self.by_hash {
+            if entry.key().to_string().starts_with(digits) && !found.contains(&entry.torrent) {
+                found.push(entry.torrent);
+            }
+            if found.len() > 1 {
+                break;
+            }
+        }
+        found
+    }
+
     /// The tariff of a torrent at a date; what the journal's replay asks.
     pub fn tariff(&self, torrent: TorrentId, date: Date) -> Tariff {
         let own = self.terms.get(&torrent).and_then(|terms| terms.tariff);

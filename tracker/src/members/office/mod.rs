@@ -2,22 +2,33 @@
 //! what it keeps in [`Directory`] and [`Register`]. Every change is written to the store first and shown in memory after; one
 //! that the store refuses changes nothing.
 
+mod address;
 mod cards;
+mod invitations;
+mod members;
+mod tokens;
 mod torrents;
+mod welcome;
+mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use arc_swap::ArcSwap;
+use rand::rngs::StdRng;
+use tokio::sync::{Mutex, Notify, mpsc};
+use tracing::warn;
 
-use super::directory::Directory;
+use super::directory::{Directory, NetworkRule};
 use super::ids::{Date, MemberId};
-use super::register::Register;
+use super::keys::Secret;
+use super::register::{Register, Stranger};
 use super::rules::Tariff;
-use super::store::{Kind, RedeemError, Role, Scope, Store, StoreError};
+use super::store::{AuditRow, Kind, RedeemError, Role, Scope, Store, StoreError, TokenRow};
 use super::torrent_file::TorrentFileError;
 use crate::clock::Clock;
 
+pub use address::{announce_base, announce_url};
 pub use cards::{
     AccountCard, AuditCard, FormerHashes, InvitationCard, MarkCard, MemberCard, MemberReport, MemberState,
     OwnerCard, Stamp, TariffCard, TokenCard, TorrentCard, TorrentPage, TorrentReport,
@@ -143,26 +154,59 @@ pub struct TokenHolder {
     pub member: Option<MemberId>,
 }
 
+/// One person at the counter at a time; readers do not wait.
 #[derive(Debug)]
 pub struct Office {
+    store: Store,
+    clock: Clock,
+    settings: ArcSwap<OfficeSettings>,
     directory: Arc<Directory>,
     register: Arc<Register>,
+    /// Whoever changes something holds it from the first look to the last write.
+    changes: Mutex<()>,
+    dice: std::sync::Mutex<StdRng>,
+    tokens: RwLock<Vec<TokenRow>>,
+    /// A token was used.
+    touched: Notify,
+    /// The hash of the code for the first owner.
+    owner_code: std::sync::Mutex<Option<[u8; 32]>>,
+    strangers: Mutex<mpsc::Receiver<Stranger>>,
 }
 
-#[expect(
-    clippy::todo,
-    clippy::unused_async,
-    reason = "signatures first; bodies follow within the hour"
-)]
 impl Office {
     /// Reads everything that announces need into memory.
     pub async fn open(
-        _store: Store,
-        _secret: &[u8; 32],
-        _clock: Clock,
-        _settings: OfficeSettings,
+        store: Store,
+        secret: &[u8; 32],
+        clock: Clock,
+        settings: OfficeSettings,
     ) -> Result<Arc<Self>, StoreError> {
-        todo!()
+        let directory = Directory::new(Secret::new(secret), network_rule(&settings));
+        directory.put(store.members().await?);
+        for (member, sums) in store.sums_by_member().await? {
+            directory.load_totals(member, &sums);
+        }
+        let (register, strangers) = Register::new(rand::random(), clock.date());
+        for row in store.torrents().await? {
+            register.put(None, &row);
+        }
+        register.set_people_tariff(store.tariff().await?);
+        let tokens = store.tokens().await?;
+        let office = Self {
+            store,
+            clock,
+            settings: ArcSwap::default(),
+            directory: Arc::new(directory),
+            register: Arc::new(register),
+            changes: Mutex::default(),
+            dice: std::sync::Mutex::new(rand::make_rng()),
+            tokens: RwLock::new(tokens),
+            touched: Notify::new(),
+            owner_code: std::sync::Mutex::default(),
+            strangers: Mutex::new(strangers),
+        };
+        office.set_settings(settings);
+        Ok(Arc::new(office))
     }
 
     pub fn directory(&self) -> &Arc<Directory> {
@@ -174,170 +218,63 @@ impl Office {
     }
 
     /// New settings, from now on.
-    pub fn set_settings(&self, _settings: OfficeSettings) {
-        todo!()
+    pub fn set_settings(&self, settings: OfficeSettings) {
+        self.directory.set_rule(network_rule(&settings));
+        let tariff = (settings.tariff, settings.tariff_until);
+        self.register
+            .set_rules(tariff, settings.removed_for, settings.open);
+        self.settings.store(Arc::new(settings));
     }
 
     pub fn settings(&self) -> Arc<OfficeSettings> {
-        todo!()
-    }
-
-    /// Registers unknown hashes that announces bring, where the settings allow it, until `stop`. Announces wait for it some
-    /// milliseconds at most, so it must run beside them, not on the same thread.
-    pub async fn welcome_torrents(&self, _stop: CancellationToken) {
-        todo!()
-    }
-
-    // members
-
-    pub async fn add_member(&self, _by: &Actor, _new: AddMember) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    /// All members by name, without their keys.
-    pub async fn members(&self) -> Result<Vec<MemberCard>, OfficeError> {
-        todo!()
-    }
-    /// Everything about one, with the key. Ask the books to flush before.
-    pub async fn member(&self, _name: &str) -> Result<MemberReport, OfficeError> {
-        todo!()
-    }
-    /// The number of a name, whatever its case.
-    pub fn member_id(&self, _name: &str) -> Result<MemberId, OfficeError> {
-        todo!()
-    }
-    /// The name of a number.
-    pub fn member_name(&self, _id: MemberId) -> Option<Arc<str>> {
-        todo!()
-    }
-    pub fn role(&self, _id: MemberId) -> Option<Role> {
-        todo!()
-    }
-    /// A new key; the old one works for `grace` (the settings' where none is given). Zero ends it at once.
-    pub async fn rotate(
-        &self,
-        _by: &Actor,
-        _name: &str,
-        _grace: Option<Duration>,
-    ) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    pub async fn disable(&self, _by: &Actor, _name: &str, _reason: &str) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    pub async fn enable(&self, _by: &Actor, _name: &str) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    pub async fn expire(
-        &self,
-        _by: &Actor,
-        _name: &str,
-        _expires: Option<Date>,
-    ) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    /// Erases the person and keeps the sums.
-    pub async fn forget(&self, _by: &Actor, _name: &str) -> Result<(), OfficeError> {
-        todo!()
-    }
-
-    // invitations and the first owner
-
-    pub async fn create_invitation(
-        &self,
-        _by: &Actor,
-        _new: AddInvitation,
-    ) -> Result<InvitationCard, OfficeError> {
-        todo!()
-    }
-    pub async fn invitations(&self) -> Result<Vec<InvitationCard>, OfficeError> {
-        todo!()
-    }
-    pub async fn revoke_invitation(&self, _by: &Actor, _id: i64) -> Result<(), OfficeError> {
-        todo!()
-    }
-    /// Whoever brings the code of an invitation becomes a member.
-    pub async fn redeem(&self, _code: &str, _name: &str) -> Result<MemberCard, OfficeError> {
-        todo!()
-    }
-    /// A new one-time code for the first owner, while there is none; to be shown on the terminal, never logged.
-    pub fn offer_ownership(&self) -> Option<String> {
-        todo!()
-    }
-    /// Whoever brings that code becomes the owner.
-    pub async fn redeem_ownership(&self, _code: &str, _name: &str) -> Result<OwnerCard, OfficeError> {
-        todo!()
-    }
-
-    // tokens
-
-    pub async fn create_token(&self, _by: &Actor, _new: AddToken) -> Result<TokenCard, OfficeError> {
-        todo!()
-    }
-    pub async fn tokens(&self) -> Result<Vec<TokenCard>, OfficeError> {
-        todo!()
-    }
-    /// By name or number.
-    pub async fn revoke_token(&self, _by: &Actor, _name: &str) -> Result<(), OfficeError> {
-        todo!()
-    }
-    /// Whose token this is, if it is good today.
-    pub fn check_token(&self, _text: &str) -> Option<TokenHolder> {
-        todo!()
-    }
-
-    // torrents
-
-    /// Registers a .torrent file, of at most [`torrent_file::FILE_MAX`](super::torrent_file::FILE_MAX) bytes.
-    pub async fn add_torrent(
-        &self,
-        _by: &Actor,
-        _file: &[u8],
-        _wishes: AddTorrent,
-    ) -> Result<TorrentCard, OfficeError> {
-        todo!()
-    }
-    /// Newest first; `search` is part of a name or the beginning of a hash.
-    pub async fn torrents(&self, _search: &str, _skip: u64, _limit: u32) -> Result<TorrentPage, OfficeError> {
-        todo!()
-    }
-    /// By one of its hashes, or by the beginning of one, at least eight digits.
-    pub async fn torrent(&self, _hash: &str) -> Result<TorrentReport, OfficeError> {
-        todo!()
-    }
-    pub async fn remove_torrent(
-        &self,
-        _by: &Actor,
-        _hash: &str,
-        _reason: &str,
-    ) -> Result<TorrentCard, OfficeError> {
-        todo!()
-    }
-    /// The tariff of a torrent, or without `hash` the one over all; None takes it back.
-    pub async fn set_tariff(
-        &self,
-        _by: &Actor,
-        _hash: Option<&str>,
-        _tariff: Option<TariffCard>,
-    ) -> Result<(), OfficeError> {
-        todo!()
-    }
-    /// The tariff over all torrents that people have set; the settings' stands beside it.
-    pub fn tariff(&self) -> Option<TariffCard> {
-        todo!()
-    }
-    /// The .torrent with this member's announce URL in it; with `one_torrent_key` its key is good for this torrent only.
-    pub async fn torrent_file_for(
-        &self,
-        _hash: &str,
-        _member: MemberId,
-        _one_torrent_key: bool,
-    ) -> Result<Vec<u8>, OfficeError> {
-        todo!()
+        self.settings.load_full()
     }
 
     /// The latest changes, newest first.
-    pub async fn audit(&self, _limit: u32) -> Result<Vec<AuditCard>, OfficeError> {
-        todo!()
+    pub async fn audit(&self, limit: u32) -> Result<Vec<AuditCard>, OfficeError> {
+        let rows = self.store.audit(limit).await?;
+        let cards = rows.into_iter().map(|row| AuditCard {
+            date: Stamp(row.date),
+            who: row.who,
+            what: row.what,
+        });
+        Ok(cards.collect())
+    }
+
+    /// Writes down what was done. It is done by now, so that nobody is told otherwise where this fails.
+    async fn note(&self, by: &Actor, about: Option<MemberId>, what: String) {
+        let (who, member) = match by {
+            Actor::Owner => ("owner".to_owned(), None),
+            Actor::Member(id) => (self.name_of(*id), Some(*id)),
+            Actor::Token { name } => (format!("token {name}"), None),
+            Actor::Stranger => ("a code".to_owned(), None),
+        };
+        let row = AuditRow {
+            date: self.clock.date(),
+            who,
+            by: member,
+            what,
+            about,
+        };
+        if let Err(error) = self.store.insert_audit(&row).await {
+            warn!(%error, "a change was made, but could not be noted in the audit");
+        }
+    }
+
+    fn name_of(&self, member: MemberId) -> String {
+        let name = self.member_name(member);
+        name.map_or_else(|| "somebody".to_owned(), |name| name.to_string())
+    }
+
+    fn roll<T>(&self, make: impl FnOnce(&mut StdRng) -> T) -> T {
+        make(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn network_rule(settings: &OfficeSettings) -> NetworkRule {
+    NetworkRule {
+        alarm: settings.networks_alarm,
+        window: settings.networks_window,
     }
 }
 
