@@ -40,7 +40,9 @@ pub enum Found {
         tariff: Tariff,
     },
     /// With the owner's words, for as long as the settings say.
-    Removed { reason: Arc<str> },
+    Removed {
+        reason: Arc<str>,
+    },
     Unknown,
 }
 

@@ -184,7 +184,10 @@ fn anonymous(
         }
         keeps
     };
-    let set: Vec<_> = new_info.map(|info| (&b"info"[..], Some(info))).into_iter().collect();
+    let set: Vec<_> = new_info
+        .map(|info| (&b"info"[..], Some(info)))
+        .into_iter()
+        .collect();
     let bytes = edited(bytes, root, &set, &mut keeps);
     dropped.truncate(FOREIGN_KEYS_MAX);
     (bytes, dropped)
@@ -238,7 +241,10 @@ fn edited_at(
     changes: &[Change<'_>],
     mut keeps: impl FnMut(&[u8], &Value<'_>) -> bool,
 ) -> Vec<u8> {
-    let added: usize = changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 24).sum();
+    let added: usize = changes
+        .iter()
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 24)
+        .sum();
     let mut out = Vec::with_capacity(raw.len() + added);
     out.push(b'd');
     let mut waiting: Vec<&Change<'_>> = changes.iter().collect();

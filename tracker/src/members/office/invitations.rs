@@ -3,7 +3,9 @@
 use std::sync::PoisonError;
 
 use super::members::taken;
-use super::{Actor, AddInvitation, AddToken, InvitationCard, MemberCard, Office, OfficeError, OwnerCard, Stamp, words};
+use super::{
+    Actor, AddInvitation, AddToken, InvitationCard, MemberCard, Office, OfficeError, OwnerCard, Stamp, words,
+};
 use crate::members::keys::{code_hash, make_code, same};
 use crate::members::store::{InvitationRow, NewInvitation, NewMember, RedeemError, Role, Scope};
 
@@ -171,7 +173,10 @@ impl Office {
         InvitationCard {
             id: row.id,
             code: None,
-            by: row.by.and_then(|id| self.member_name(id)).map(|name| name.to_string()),
+            by: row
+                .by
+                .and_then(|id| self.member_name(id))
+                .map(|name| name.to_string()),
             created: Stamp(row.created),
             expires: row.expires.map(Stamp),
             uses: row.uses,

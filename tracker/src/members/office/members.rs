@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    AccountCard, Actor, AddMember, MarkCard, MemberCard, MemberReport, MemberState, Office, OfficeError, Stamp,
-    announce_url, words,
+    AccountCard, Actor, AddMember, MarkCard, MemberCard, MemberReport, MemberState, Office, OfficeError,
+    Stamp, announce_url, words,
 };
 use crate::members::directory::{Seat, folded};
 use crate::members::ids::{Date, MemberId};
-use crate::members::store::{
-    AccountRow, Kind, MemberRow, NewMember, Role, StoreError, Taken, TorrentRow,
-};
+use crate::members::store::{AccountRow, Kind, MemberRow, NewMember, Role, StoreError, Taken, TorrentRow};
 
 /// Accounts and marks in one report, at most.
 const REPORT_MAX: u32 = 1_000;
@@ -124,7 +122,9 @@ impl Office {
 
     /// The name of a number.
     pub fn member_name(&self, id: MemberId) -> Option<Arc<str>> {
-        self.directory.seat(id).map(|seat| Arc::from(seat.row.name.as_str()))
+        self.directory
+            .seat(id)
+            .map(|seat| Arc::from(seat.row.name.as_str()))
     }
 
     /// What a member may do.
@@ -202,6 +202,13 @@ impl Office {
         self.store.forget_member(id).await?;
         self.directory.remove(id);
         self.drop_tokens_of(id);
+        // The store has cut the same branches of the tree.
+        let invited = self.directory.seats().into_iter();
+        let invited = invited.filter(|other| other.row.invited_by == Some(id));
+        self.directory.put(invited.map(|other| MemberRow {
+            invited_by: None,
+            ..other.row.clone()
+        }));
         let by = if *by == Actor::Member(id) {
             &Actor::Stranger
         } else {
@@ -356,8 +363,12 @@ pub(super) fn account_card(account: &AccountRow, member: &str, torrent: Option<&
     AccountCard {
         member: member.to_owned(),
         torrent: torrent.map(shown_name).unwrap_or_default(),
-        info_hash_v1: torrent.and_then(|row| row.info_hash_v1).map(|hash| hash.to_string()),
-        info_hash_v2: torrent.and_then(|row| row.info_hash_v2).map(|hash| hash.to_string()),
+        info_hash_v1: torrent
+            .and_then(|row| row.info_hash_v1)
+            .map(|hash| hash.to_string()),
+        info_hash_v2: torrent
+            .and_then(|row| row.info_hash_v2)
+            .map(|hash| hash.to_string()),
         uploaded: account.uploaded,
         downloaded: account.downloaded,
         upload_credit: account.upload_credit,

@@ -177,7 +177,10 @@ impl Office {
             scopes: row.scopes.clone(),
             created: Stamp(row.created),
             expires: row.expires.map(Stamp),
-            member: row.member.and_then(|id| self.member_name(id)).map(|name| name.to_string()),
+            member: row
+                .member
+                .and_then(|id| self.member_name(id))
+                .map(|name| name.to_string()),
             last_used: row.last_used.map(Stamp),
             revoked: row.revoked,
         }

@@ -7,7 +7,8 @@ use tokio::task::spawn_blocking;
 
 use super::members::{account_card, shown_name};
 use super::{
-    Actor, FormerHashes, Office, OfficeError, Stamp, TariffCard, TorrentCard, TorrentPage, TorrentReport, words,
+    Actor, FormerHashes, Office, OfficeError, Stamp, TariffCard, TorrentCard, TorrentPage, TorrentReport,
+    words,
 };
 use crate::members::ids::{MemberId, TorrentId};
 use crate::members::store::{NewTorrent, StoreError, Taken, TimedTariff, TorrentRow};
@@ -341,7 +342,10 @@ impl Office {
             private: row.private,
             source: row.source.clone(),
             added: Stamp(row.added),
-            added_by: row.added_by.and_then(|id| self.member_name(id)).map(|name| name.to_string()),
+            added_by: row
+                .added_by
+                .and_then(|id| self.member_name(id))
+                .map(|name| name.to_string()),
             removed: removed.map(Stamp),
             removed_reason,
             tariff: row.tariff.map(TariffCard::from),
@@ -374,11 +378,14 @@ fn warnings(prepared: &Prepared) -> Vec<String> {
     let mut warnings = Vec::new();
     if prepared.former.is_some() {
         warnings.push(
-            "the info-hash has changed: take the registered .torrent, the one that was sent no longer fits".to_owned(),
+            "the info-hash has changed: take the registered .torrent, the one that was sent no longer fits"
+                .to_owned(),
         );
     }
     if !prepared.private {
-        warnings.push("the torrent is not private: clients may look for peers outside of this tracker".to_owned());
+        warnings.push(
+            "the torrent is not private: clients may look for peers outside of this tracker".to_owned(),
+        );
     }
     if prepared.lacks_layers {
         warnings.push("the piece layers are missing: most clients cannot use this .torrent".to_owned());

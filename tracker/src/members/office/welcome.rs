@@ -16,7 +16,7 @@ const BATCH: usize = 64;
 impl Office {
     /// Works until `stop`. Announces wait for it some milliseconds at most, so it must run beside them, not on the same
     /// thread.
-    pub async fn work(&self, stop: CancellationToken) {
+    pub async fn welcome_torrents(&self, stop: CancellationToken) {
         let mut strangers = self.strangers.lock().await;
         let mut batch = Vec::with_capacity(BATCH);
         let mut written = BTreeMap::new();

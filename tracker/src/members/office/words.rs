@@ -40,7 +40,10 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<String, OfficeErro
     let name = text.trim();
     let length = name.chars().count();
     if length == 0 || length > NAME_MAX {
-        return Err(invalid(field, format!("a name has 1 to {NAME_MAX} characters, not {length}")));
+        return Err(invalid(
+            field,
+            format!("a name has 1 to {NAME_MAX} characters, not {length}"),
+        ));
     }
     if name.chars().any(char::is_control) || matches!(name, "." | "..") {
         return Err(invalid(field, "a name is one line of text"));
@@ -85,7 +88,10 @@ pub(super) fn description(text: &str) -> Result<String, OfficeError> {
 pub(super) fn source(text: &str) -> Result<&str, OfficeError> {
     let text = text.trim();
     if text.len() > SOURCE_MAX || text.chars().any(char::is_control) {
-        return Err(invalid("source", format!("is one line of at most {SOURCE_MAX} bytes")));
+        return Err(invalid(
+            "source",
+            format!("is one line of at most {SOURCE_MAX} bytes"),
+        ));
     }
     Ok(text)
 }
@@ -107,7 +113,10 @@ pub(super) fn grace(grace: Duration) -> Result<Duration, OfficeError> {
 
 pub(super) fn uses(uses: u32) -> Result<u32, OfficeError> {
     if uses == 0 || uses > USES_MAX {
-        return Err(invalid("uses", format!("an invitation is for 1 to {USES_MAX} members")));
+        return Err(invalid(
+            "uses",
+            format!("an invitation is for 1 to {USES_MAX} members"),
+        ));
     }
     Ok(uses)
 }

@@ -16,6 +16,13 @@ const UPDATE: &str = "UPDATE torrents SET upload_percent = $1, download_percent 
     name = $6, size = $7, files = $8, private = $9, source = $10, added_by = $11, description = $12, removed_since = $13,
     removed_reason = $14 WHERE id = $15";
 
+const COUNT: &str = r"SELECT COUNT(*) AS total FROM torrents
+    WHERE name LIKE $1 ESCAPE '\' OR hex(info_hash_v1) LIKE $2 ESCAPE '\' OR hex(info_hash_v2) LIKE $2 ESCAPE '\'";
+
+const FIND: &str = r"SELECT * FROM torrents
+    WHERE name LIKE $1 ESCAPE '\' OR hex(info_hash_v1) LIKE $2 ESCAPE '\' OR hex(info_hash_v2) LIKE $2 ESCAPE '\'
+    ORDER BY id DESC LIMIT $3 OFFSET $4";
+
 const TARIFF: &str = "UPDATE tracker SET upload_percent = $1, download_percent = $2, tariff_until = $3";
 
 const SET_FILE: &str = "INSERT INTO torrent_files (torrent, bytes) VALUES ($1, $2)
@@ -26,6 +33,33 @@ impl Store {
     pub async fn torrents(&self) -> Answer<Vec<TorrentRow>> {
         self.read(sqlx::query("SELECT * FROM torrents ORDER BY id"), torrent)
             .await
+    }
+
+    /// One torrent, removed or not.
+    pub async fn torrent(&self, id: TorrentId) -> Answer<Option<TorrentRow>> {
+        let find = sqlx::query("SELECT * FROM torrents WHERE id = $1").bind(id.0);
+        self.read_one(find, torrent).await
+    }
+
+    /// Some torrents of which `search` is part of the name or begins a hash, newest first, and how many there are in all.
+    pub async fn find_torrents(&self, search: &str, skip: u64, limit: u32) -> Answer<(Vec<TorrentRow>, u64)> {
+        let escaped = search
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        let (inside, beginning) = (format!("%{escaped}%"), format!("{escaped}%"));
+        let count = sqlx::query(COUNT).bind(&inside).bind(&beginning);
+        let count = self.read_one(count, |row| row.try_get::<i64, _>("total")).await?;
+        let find = sqlx::query(FIND)
+            .bind(&inside)
+            .bind(&beginning)
+            .bind(limit)
+            .bind(bounded(skip));
+        let rows = self.read(find, torrent).await?;
+        Ok((
+            rows,
+            count.and_then(|count| count.try_into().ok()).unwrap_or_default(),
+        ))
     }
 
     /// Registers a torrent; `Exists` where one of its hashes is registered, be it of a removed torrent.
