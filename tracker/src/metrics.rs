@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
+};
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::http::head::Route;
 use crate::http::slots::{Full, Slots};
-use crate::swarm::{Outcome, Swarms, Swept, Totals};
+use crate::members::books::BooksState;
+use crate::members::directory::Census;
+use crate::members::refusal::Refusal;
+use crate::members::rules::Credit;
+use crate::swarm::{Outcome, Swept, Totals};
 
 /// What Prometheus 3 insists on, to the letter.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,10 +50,26 @@ pub(crate) enum Reason {
     Busy,
     /// Too many connections from one address.
     BusyAddress,
+    /// No key, or none of ours.
+    UnknownKey,
+    /// A key that was replaced, and its grace is over.
+    ReplacedKey,
+    /// A member's time is over.
+    ExpiredKey,
+    /// A key of one torrent that announces another.
+    OtherTorrent,
+    /// A member whom the owner has disabled.
+    Disabled,
+    /// A torrent that the owner has removed.
+    Removed,
+    /// A client that the owner does not want.
+    Client,
+    /// A proxy that does not say for whom it speaks.
+    NoAddress,
 }
 
 impl Reason {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 18] = [
         (Self::Query, "query"),
         (Self::Unregistered, "unregistered"),
         (Self::FullScrape, "full_scrape"),
@@ -58,7 +80,33 @@ impl Reason {
         (Self::Slow, "slow"),
         (Self::Busy, "busy"),
         (Self::BusyAddress, "busy_address"),
+        (Self::UnknownKey, "unknown_key"),
+        (Self::ReplacedKey, "replaced_key"),
+        (Self::ExpiredKey, "expired_key"),
+        (Self::OtherTorrent, "other_torrent"),
+        (Self::Disabled, "disabled"),
+        (Self::Removed, "removed"),
+        (Self::Client, "client"),
+        (Self::NoAddress, "no_address"),
     ];
+}
+
+impl From<&Refusal> for Reason {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownKey => Self::UnknownKey,
+            Refusal::ReplacedKey => Self::ReplacedKey,
+            Refusal::ExpiredKey => Self::ExpiredKey,
+            Refusal::OtherTorrent => Self::OtherTorrent,
+            Refusal::Disabled(_) => Self::Disabled,
+            Refusal::Unregistered => Self::Unregistered,
+            Refusal::Removed(_) => Self::Removed,
+            Refusal::Client(_) => Self::Client,
+            Refusal::FullScrape => Self::FullScrape,
+            Refusal::NoAddress => Self::NoAddress,
+            Refusal::Query(_) => Self::Query,
+        }
+    }
 }
 
 impl From<Full> for Reason {
@@ -96,6 +144,10 @@ pub(crate) struct Counters {
     duration_nanos: Count,
     completed: Count,
     expired: Count,
+    early: Count,
+    uploaded: Count,
+    downloaded: Count,
+    pub(crate) forwarded_ignored: Count,
     pub(crate) connections: Count,
     pub(crate) handed_over: Count,
     pub(crate) accept_failures: Count,
@@ -127,6 +179,25 @@ impl Counters {
         }
     }
 
+    /// A peer that came before its time.
+    pub(crate) fn early(&self, early: bool) {
+        if early {
+            self.early.add(1);
+        }
+    }
+
+    /// Bytes that were added to accounts.
+    pub(crate) fn credited(&self, credit: &Credit) {
+        for (count, bytes) in [
+            (&self.uploaded, credit.uploaded),
+            (&self.downloaded, credit.downloaded),
+        ] {
+            if bytes > 0 {
+                count.0.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Who was forgotten.
     pub(crate) fn swept(&self, swept: Swept) {
         self.expired.0.fetch_add(swept.peers, Ordering::Relaxed);
@@ -146,18 +217,38 @@ impl Counters {
     }
 }
 
+/// What is so now, rather than what has happened. Public mode leaves zero what only members have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub totals: Totals,
+    pub books: BooksState,
+    pub census: Census,
+    /// Keys seen from too many networks.
+    pub alarms: usize,
+    /// Members' doings that the database refused.
+    pub database_errors: u64,
+}
+
 /// Everything that is counted, and where the rest is asked for.
-#[derive(Debug)]
 pub(crate) struct Metrics {
-    swarms: Arc<Swarms>,
+    facts: Box<dyn Fn() -> Facts + Send + Sync>,
     slots: Arc<Slots>,
     counters: Mutex<Vec<Arc<Counters>>>,
 }
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics")
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Metrics {
-    pub(crate) fn new(swarms: Arc<Swarms>, slots: Arc<Slots>) -> Self {
+    /// `facts` is asked with every scrape.
+    pub(crate) fn new(facts: impl Fn() -> Facts + Send + Sync + 'static, slots: Arc<Slots>) -> Self {
         Self {
-            swarms,
+            facts: Box::new(facts),
             slots,
             counters: Mutex::default(),
         }
@@ -173,25 +264,29 @@ impl Metrics {
         counters
     }
 
+    fn lanes(&self) -> Lanes {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        Lanes(counters.clone())
+    }
+
+    /// Announces that were answered or refused until now.
+    pub(crate) fn announces(&self) -> u64 {
+        self.lanes().sum(|it| it.announces.iter().map(Count::get).sum())
+    }
+
     /// The page that Prometheus scrapes.
     pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let lanes = Lanes(
-            self.counters
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        );
-        let mut families = lanes.families();
-        families.extend(self.state());
+        let facts = (self.facts)();
+        let mut families = self.lanes().families();
+        families.extend(self.state(&facts.totals));
+        families.extend(books(&facts));
         families.extend(process());
         let mut page = Vec::new();
         TextEncoder::new().encode(&families, &mut page)?;
         Ok(page)
     }
 
-    /// What is so now, rather than what has happened.
-    fn state(&self) -> Vec<MetricFamily> {
-        let totals = self.swarms.totals();
+    fn state(&self, totals: &Totals) -> Vec<MetricFamily> {
         let open = sample(&[("protocol", "http")], self.slots.open() as u64);
         let version = sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         vec![
@@ -203,7 +298,7 @@ impl Metrics {
             gauge(
                 "tracker_peers",
                 "Peers by what they are and the family of their address.",
-                peers(&totals),
+                peers(totals),
             ),
             gauge("tracker_active_connections", "Open connections.", vec![open]),
             gauge(
@@ -215,20 +310,127 @@ impl Metrics {
     }
 }
 
-/// In public mode a peer is one address, so none is of both families; members' peers will be.
+/// A peer with addresses of both families is counted once, under `both`.
 fn peers(totals: &Totals) -> Vec<Sample> {
     let mut samples = Vec::new();
-    for (role, all, v6) in [
-        ("seeder", totals.seeders, totals.seeders_v6),
-        ("leecher", totals.downloaders, totals.downloaders_v6),
-        ("paused", totals.paused, totals.paused_v6),
+    for (role, all, v6, both) in [
+        ("seeder", totals.seeders, totals.seeders_v6, totals.seeders_both),
+        (
+            "leecher",
+            totals.downloaders,
+            totals.downloaders_v6,
+            totals.downloaders_both,
+        ),
+        ("paused", totals.paused, totals.paused_v6, totals.paused_both),
     ] {
         // The sums are read one after the other, so they may disagree by those who are coming and going.
-        for (family, value) in [("v4", all.saturating_sub(v6)), ("v6", v6), ("both", 0)] {
+        let v4 = all.saturating_sub(v6).saturating_sub(both);
+        for (family, value) in [("v4", v4), ("v6", v6), ("both", both)] {
             samples.push(sample(&[("family", family), ("role", role)], value));
         }
     }
     samples
+}
+
+/// What members' accounts are made of.
+fn books(facts: &Facts) -> Vec<MetricFamily> {
+    let BooksState { journal, .. } = &facts.books;
+    let one = |value| vec![sample(&[], value)];
+    let members = [
+        ("active", facts.census.active),
+        ("disabled", facts.census.disabled),
+        ("expired", facts.census.expired),
+    ];
+    vec![
+        gauge(
+            "tracker_members",
+            "Members by what their announces are answered.",
+            members
+                .into_iter()
+                .map(|(state, count)| sample(&[("state", state)], count))
+                .collect(),
+        ),
+        gauge(
+            "tracker_key_alarms",
+            "Members whose key comes from too many networks.",
+            one(facts.alarms as u64),
+        ),
+        gauge(
+            "tracker_sessions_asleep",
+            "Sessions whose peer has gone and may come back.",
+            one(facts.totals.asleep),
+        ),
+        gauge(
+            "tracker_journal_bytes",
+            "Size of the journal.",
+            one(journal.bytes),
+        ),
+        counter(
+            "tracker_journal_records_total",
+            "Openings and closings of sessions written to the journal.",
+            one(journal.records),
+        ),
+        counter(
+            "tracker_journal_failures_total",
+            "Writes to the journal that failed.",
+            one(journal.failures),
+        ),
+        counter(
+            "tracker_journal_lost_records_total",
+            "Records that found no room while the disk stood still.",
+            one(journal.lost),
+        ),
+        counter(
+            "tracker_journal_damaged_records_total",
+            "Damaged records found in the journal at the start.",
+            one(facts.books.journal_damaged),
+        ),
+        flushes(&facts.books),
+        counter(
+            "tracker_flush_failures_total",
+            "Times that the database did not take the accounts.",
+            one(facts.books.flush_failures),
+        ),
+        gauge(
+            "tracker_flush_age_seconds",
+            "Time since the database last had every account.",
+            vec![since(facts.books.flush_age)],
+        ),
+        gauge(
+            "tracker_snapshot_age_seconds",
+            "Time since the snapshot of the swarms was made.",
+            vec![since(facts.books.snapshot_age.unwrap_or_default())],
+        ),
+        counter(
+            "tracker_snapshot_failures_total",
+            "Snapshots that could not be written.",
+            one(facts.books.snapshot_failures),
+        ),
+        counter(
+            "tracker_suspicions_lost_total",
+            "Marks for the owner that found no room in their queue.",
+            one(facts.books.suspicions_lost),
+        ),
+        counter(
+            "tracker_database_errors_total",
+            "Errors of the database, in flushes and in changes by people.",
+            one(facts.database_errors),
+        ),
+    ]
+}
+
+fn flushes(books: &BooksState) -> MetricFamily {
+    let mut summary = Summary::default();
+    summary.set_sample_count(books.flushes);
+    summary.set_sample_sum(books.flush_time.as_secs_f64());
+    let mut metric = Metric::default();
+    metric.set_summary(summary);
+    family(
+        "tracker_flush_duration_seconds",
+        "Time that the database took for the accounts.",
+        MetricType::SUMMARY,
+        vec![metric],
+    )
 }
 
 /// `process_*`, where the system tells.
@@ -270,6 +472,21 @@ impl Lanes {
                 "Peers forgotten because they fell silent.",
                 |it| &it.expired,
             ),
+            self.plain(
+                "tracker_announces_early_total",
+                "Announces before their time, credited but given no peers.",
+                |it| &it.early,
+            ),
+            counter(
+                "tracker_credited_bytes_total",
+                "Bytes added to members' accounts.",
+                self.credited(),
+            ),
+            self.plain(
+                "tracker_forwarded_ignored_total",
+                "Requests with another address in them from someone who is no trusted proxy.",
+                |it| &it.forwarded_ignored,
+            ),
             self.plain("tracker_connections_total", "Accepted connections.", |it| {
                 &it.connections
             }),
@@ -298,6 +515,16 @@ impl Lanes {
 
     fn plain(&self, name: &str, help: &str, which: impl Fn(&Counters) -> &Count) -> MetricFamily {
         counter(name, help, vec![sample(&[], self.sum(|it| which(it).get()))])
+    }
+
+    fn credited(&self) -> Vec<Sample> {
+        let of = |direction, which: fn(&Counters) -> &Count| {
+            sample(&[("direction", direction)], self.sum(|it| which(it).get()))
+        };
+        vec![
+            of("download", |it| &it.downloaded),
+            of("upload", |it| &it.uploaded),
+        ]
     }
 
     fn requests(&self) -> Vec<Sample> {
@@ -378,6 +605,14 @@ fn sample(labels: &[(&str, &str)], value: u64) -> Sample {
     }
 }
 
+/// A span of time.
+fn since(duration: Duration) -> Sample {
+    Sample {
+        labels: Vec::new(),
+        value: duration.as_secs_f64(),
+    }
+}
+
 fn counter(name: &str, help: &str, samples: Vec<Sample>) -> MetricFamily {
     let metrics = samples.into_iter().map(|sample| {
         let mut counter = Counter::default();
@@ -407,4 +642,73 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family.set_field_type(kind);
     family.set_metric(metrics);
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::announce::QueryError;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_counted_under_its_own_label() {
+        let words = String::new;
+        for refusal in [
+            Refusal::UnknownKey,
+            Refusal::ReplacedKey,
+            Refusal::ExpiredKey,
+            Refusal::OtherTorrent,
+            Refusal::Disabled(words()),
+            Refusal::Unregistered,
+            Refusal::Removed(words()),
+            Refusal::Client(words()),
+            Refusal::FullScrape,
+            Refusal::NoAddress,
+            Refusal::Query(QueryError::Port),
+        ] {
+            let reason = Reason::from(&refusal);
+            let label = Reason::ALL
+                .into_iter()
+                .find_map(|(other, label)| (other == reason).then_some(label));
+            assert_eq!(label, Some(refusal.label()));
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_own_place() {
+        for (place, (reason, _)) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+        }
+    }
+
+    #[test]
+    fn every_metric_is_there_from_the_start() {
+        let slots = Slots::new(1, 1);
+        let metrics = Metrics::new(Facts::default, slots);
+        let _ = metrics.counters();
+        let page = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for line in [
+            "tracker_announces_early_total 0",
+            "tracker_credited_bytes_total{direction=\"upload\"} 0",
+            "tracker_journal_bytes 0",
+            "tracker_journal_records_total 0",
+            "tracker_journal_failures_total 0",
+            "tracker_journal_damaged_records_total 0",
+            "tracker_flush_failures_total 0",
+            "tracker_flush_duration_seconds_count 0",
+            "tracker_flush_age_seconds 0",
+            "tracker_snapshot_age_seconds 0",
+            "tracker_snapshot_failures_total 0",
+            "tracker_members{state=\"active\"} 0",
+            "tracker_key_alarms 0",
+            "tracker_forwarded_ignored_total 0",
+            "tracker_database_errors_total 0",
+            "tracker_errors_total{reason=\"no_address\"} 0",
+        ] {
+            assert!(
+                page.lines().any(|other| other == line),
+                "{line} is not in\n{page}"
+            );
+        }
+    }
 }

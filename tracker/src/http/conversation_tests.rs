@@ -6,14 +6,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
 
 use super::conversation::{Backlog, Conversation, End};
-use super::desk::{Admission, Caller, Desk, ScrapeRules};
-use super::lane::{Lane, Times};
+use super::desk::{Admission, Caller, Desk, House, ScrapeRules, Settings};
+use super::forwarded::Trust;
+use super::lane::{Front, Lane, Times};
 use crate::clock::Clock;
+use crate::members::clients::ClientRules;
 use crate::metrics::Counters;
 use crate::swarm::{Policy, SwarmLimits, Swarms};
 
@@ -23,14 +26,22 @@ const WRITE: Duration = Duration::from_secs(20);
 const SCRAPE: &[u8] = b"GET /scrape?info_hash=aaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n\r\n";
 
 fn lane() -> Lane {
-    let desk = Desk {
+    let house = House::Public {
         swarms: Arc::new(Swarms::new(SwarmLimits::default(), [1, 2, 3, 4])),
-        policy: Policy::default(),
         admission: Admission::Everyone,
+    };
+    let settings = Settings {
+        policy: Policy::default(),
         scrape: ScrapeRules {
             hashes_max: 100,
             full: false,
         },
+        clients: ClientRules::default(),
+        line: None,
+    };
+    let desk = Desk {
+        house,
+        settings: ArcSwap::from_pointee(settings),
         clock: Clock::start(),
     };
     let times = Times {
@@ -38,7 +49,13 @@ fn lane() -> Lane {
         idle: IDLE,
         write: WRITE,
     };
-    Lane::new(Arc::new(desk), Arc::new(Counters::default()), times, 16 * 1024)
+    let front = Front {
+        desk: Arc::new(desk),
+        trust: Arc::new(Trust::new(Vec::new())),
+        times,
+        head_bytes: 16 * 1024,
+    };
+    Lane::new(&front, Arc::new(Counters::default()))
 }
 
 /// How a conversation ended and when, and what stood unread in front of the end.
@@ -55,10 +72,7 @@ async fn attend(stream: DuplexStream) -> Ended {
 
 async fn attend_on(lane: &Lane, stream: DuplexStream) -> Ended {
     let begin = Instant::now();
-    let caller = Caller {
-        ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        reached: None,
-    };
+    let caller = Caller::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let mut conversation = Conversation::new(lane, stream, caller, Backlog::default());
     let end = conversation.talk(lane).await;
     Ended {

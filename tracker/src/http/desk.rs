@@ -1,21 +1,27 @@
 //! Where announces and scrapes are answered, whatever way they came: one query in, one bencoded body out. Lanes and pages
-//! share it, so that their answers cannot differ.
+//! share it, so that their answers cannot differ. What members are answered stands in [`counter`](super::counter).
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rand::Rng;
-use shared::announce::{AnnounceRequest, QueryError, RetryIn};
+use shared::announce::AnnounceRequest;
 use shared::id::InfoHash;
 use shared::moment::Moment;
 use shared::scrape::ScrapeRequest;
 
-use super::head::Route;
+use super::counter::Counter;
+use super::head::{PathKey, Route};
+use super::reply;
 use crate::clock::Clock;
-use crate::metrics::{Counters, Reason};
-use crate::swarm::{Outcome, Policy, Swarms, Visit, write_failure};
+use crate::members::clients::ClientRules;
+use crate::members::refusal::Refusal;
+use crate::metrics::Counters;
+use crate::swarm::{Policy, Swarms, Visit, write_failure};
 
 /// Which torrents this tracker is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,11 +34,10 @@ pub enum Admission {
 }
 
 /// A stranger to the register asks again soon while the tracker is young: its torrent may be registered any moment.
-const YOUTH: Duration = Duration::from_secs(600);
-const YOUNG_RETRY: Duration = Duration::from_secs(60);
+pub(crate) const YOUTH: Duration = Duration::from_secs(600);
 
 /// Scrape rules.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScrapeRules {
     /// More hashes than this are refused.
     pub hashes_max: usize,
@@ -40,21 +45,66 @@ pub(crate) struct ScrapeRules {
     pub full: bool,
 }
 
+/// What the owner has settled and may settle anew while the tracker runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub policy: Policy,
+    pub scrape: ScrapeRules,
+    pub clients: ClientRules,
+    /// Bytes a second that the fastest member's line carries; none where nobody can say.
+    pub line: Option<NonZero<u64>>,
+}
+
 /// Everything that an answer depends on.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub swarms: Arc<Swarms>,
-    pub policy: Policy,
-    pub admission: Admission,
-    pub scrape: ScrapeRules,
+    pub house: House,
+    pub settings: ArcSwap<Settings>,
     pub clock: Clock,
+}
+
+/// Whose tracker it is.
+#[derive(Debug)]
+pub(crate) enum House {
+    /// Anyone's.
+    Public {
+        swarms: Arc<Swarms>,
+        admission: Admission,
+    },
+    /// The members'.
+    Private(Box<Counter>),
+}
+
+/// Where a caller's address is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// The other end of the socket.
+    Socket,
+    /// A trusted proxy's word.
+    Proxy,
+    /// A Unix socket, which has no address; a proxy is expected behind it.
+    UnixSocket,
+    /// Nowhere: a proxy that was to name it did not.
+    Hidden,
 }
 
 /// Who asks, and at which of the tracker's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
+    /// Means nothing where it is hidden.
     pub ip: IpAddr,
     pub reached: Option<IpAddr>,
+    pub via: Via,
+}
+
+impl From<IpAddr> for Caller {
+    fn from(ip: IpAddr) -> Self {
+        Self {
+            ip,
+            reached: None,
+            via: Via::Socket,
+        }
+    }
 }
 
 impl Caller {
@@ -67,9 +117,22 @@ impl Caller {
             stream.local_addr().ok()
         };
         Self {
-            ip,
             reached: reached.map(|reached| reached.ip().to_canonical()),
+            ..Self::from(ip)
         }
+    }
+
+    /// Whoever is behind a Unix socket.
+    pub(crate) fn on_unix_socket() -> Self {
+        Self {
+            via: Via::UnixSocket,
+            ..Self::from(IpAddr::from(Ipv6Addr::UNSPECIFIED))
+        }
+    }
+
+    /// Whether its address is known at all.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self.via, Via::Socket | Via::Proxy)
     }
 }
 
@@ -77,8 +140,21 @@ impl Caller {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
     pub route: Route,
+    /// What stands in front of the route.
+    pub key: Option<PathKey<'a>>,
     pub query: &'a [u8],
+    /// What the client calls this tracker.
+    pub host: Option<&'a [u8]>,
     pub caller: Caller,
+}
+
+/// What surrounds one answer.
+#[derive(Debug)]
+pub(crate) struct Setting<'a> {
+    pub now: Moment,
+    pub clock: Clock,
+    pub settings: &'a Settings,
+    pub counters: &'a Counters,
 }
 
 impl Desk {
@@ -92,92 +168,95 @@ impl Desk {
     ) {
         let begin = self.clock.elapsed();
         counters.request(question.route, question.caller.ip);
-        let now = Moment::START + begin;
-        let answered = match question.route {
-            Route::Announce => self
-                .announce(now, question, dice, body)
-                .map(|outcome| counters.outcome(outcome)),
-            Route::Scrape => self.scrape(question.query, body),
+        let settings = &**self.settings.load();
+        let setting = Setting {
+            now: Moment::START + begin,
+            clock: self.clock,
+            settings,
+            counters,
+        };
+        let answered = match &self.house {
+            _ if !question.caller.is_known() => Err(Refusal::NoAddress),
+            House::Private(counter) => counter.answer(question, &setting, dice, body),
+            House::Public { swarms, admission } => public(swarms, admission, question, &setting, dice, body),
         };
         if let Err(refusal) = answered {
-            counters.error(refusal.reason());
+            counters.error((&refusal).into());
             body.clear();
-            self.write_refusal(now, &refusal, body);
+            let young = self.is_young(&setting, &refusal, question.query);
+            write_refusal(&refusal, young, question.query, settings, body);
         }
         counters.took(self.clock.elapsed().saturating_sub(begin));
     }
 
-    fn announce(
-        &self,
-        now: Moment,
-        question: Question<'_>,
-        dice: &mut impl Rng,
-        body: &mut Vec<u8>,
-    ) -> Result<Outcome, Refusal> {
-        let request = AnnounceRequest::parse(question.query).map_err(Refusal::Query)?;
-        if !self.admits(&request.info_hash) {
-            return Err(Refusal::Unregistered);
-        }
-        let Caller { ip: sender, reached } = question.caller;
-        let visit = Visit {
-            now,
-            request: &request,
-            sender,
-            reached,
-            policy: &self.policy,
+    /// Whether a torrent that is not registered may be so any moment.
+    fn is_young(&self, setting: &Setting<'_>, refusal: &Refusal, query: &[u8]) -> bool {
+        let House::Private(counter) = &self.house else {
+            return setting.now < Moment::START + YOUTH;
         };
-        Ok(self.swarms.announce(&visit, dice, body).outcome)
-    }
-
-    fn admits(&self, hash: &InfoHash) -> bool {
-        match &self.admission {
-            Admission::Everyone => true,
-            Admission::Only(hashes) => hashes.contains(hash),
-        }
-    }
-
-    fn scrape(&self, query: &[u8], body: &mut Vec<u8>) -> Result<(), Refusal> {
-        let request = ScrapeRequest::parse(query, self.scrape.hashes_max).map_err(Refusal::Query)?;
-        match request.info_hashes.as_slice() {
-            [] if self.scrape.full => self.swarms.scrape_all(body),
-            [] => return Err(Refusal::FullScrape),
-            hashes => self.swarms.scrape(hashes, body),
-        }
-        Ok(())
-    }
-
-    fn write_refusal(&self, now: Moment, refusal: &Refusal, body: &mut Vec<u8>) {
-        let young = now < Moment::START + YOUTH;
-        let wait = match refusal {
-            Refusal::Unregistered if young => YOUNG_RETRY,
-            _ => self.policy.interval,
-        };
-        write_failure(
-            &refusal.to_string(),
-            Some(RetryIn::After(wait)),
-            &self.policy,
-            body,
-        );
+        *refusal == Refusal::Unregistered
+            && (setting.now < Moment::START + YOUTH || counter.is_news(setting.now, query))
     }
 }
 
-/// Why a request gets a `failure reason`, in words that fit into the 64 characters that clients show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
-    #[error("{0}")]
-    Query(QueryError),
-    #[error("unregistered torrent: this tracker serves only its own")]
-    Unregistered,
-    #[error("info_hash is missing: full scrapes are switched off")]
-    FullScrape,
-}
-
-impl Refusal {
-    fn reason(self) -> Reason {
-        match self {
-            Self::Query(_) => Reason::Query,
-            Self::Unregistered => Reason::Unregistered,
-            Self::FullScrape => Reason::FullScrape,
+/// Answers anyone. A key in the path does no harm: the tracker may have had members once.
+fn public(
+    swarms: &Swarms,
+    admission: &Admission,
+    question: Question<'_>,
+    setting: &Setting<'_>,
+    dice: &mut impl Rng,
+    body: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    match question.route {
+        Route::Announce => {
+            let request = AnnounceRequest::parse(question.query).map_err(Refusal::Query)?;
+            if let Admission::Only(hashes) = admission
+                && !hashes.contains(&request.info_hash)
+            {
+                return Err(Refusal::Unregistered);
+            }
+            if let Some(client) = setting.settings.clients.refuse(&request.peer_id) {
+                return Err(Refusal::Client(client.to_string()));
+            }
+            let visit = Visit {
+                now: setting.now,
+                request: &request,
+                sender: question.caller.ip,
+                reached: question.caller.reached,
+                policy: &setting.settings.policy,
+            };
+            let announced = swarms.announce(&visit, dice, body);
+            setting.counters.outcome(announced.outcome);
+            setting.counters.early(announced.early);
+            Ok(())
+        }
+        Route::Scrape => {
+            let rules = setting.settings.scrape;
+            let request = ScrapeRequest::parse(question.query, rules.hashes_max).map_err(Refusal::Query)?;
+            match request.info_hashes.as_slice() {
+                [] if rules.full => swarms.scrape_all(body),
+                [] => return Err(Refusal::FullScrape),
+                hashes => swarms.scrape(hashes, body),
+            }
+            Ok(())
         }
     }
+}
+
+/// Says no: by a failure, or to a farewell by a warning, because Transmission repeats a farewell that fails.
+fn write_refusal(refusal: &Refusal, young: bool, query: &[u8], settings: &Settings, body: &mut Vec<u8>) {
+    let policy = &settings.policy;
+    if is_farewell(query) {
+        return reply::write_farewell(&refusal.to_string(), policy, body);
+    }
+    let retry = refusal.retry_in(young, policy.interval);
+    write_failure(&refusal.to_string(), Some(retry), policy, body);
+}
+
+/// Whether a query, readable or not, says farewell.
+pub(crate) fn is_farewell(query: &[u8]) -> bool {
+    query
+        .split(|&byte| byte == b'&')
+        .any(|parameter| parameter == b"event=stopped")
 }

@@ -2,8 +2,15 @@
 //! only plain `GET`s of an announce or a scrape; whatever is odd in any way is hyper's, so that there is one place that
 //! knows all of HTTP.
 
+use super::desk::Caller;
+use super::forwarded::{Sighted, Trust};
+
 /// More header fields than this are not a BitTorrent client; hyper looks at them.
 const HEADERS_MAX: usize = 32;
+
+/// The fields by which proxies say for whom they speak.
+pub(crate) const FORWARDED: &str = "forwarded";
+pub(crate) const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +20,34 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// The route behind a path. Private mode's `/{passkey}/announce` will be one more arm here.
-    pub(crate) fn of(path: &[u8]) -> Option<Self> {
-        match path {
-            b"/announce" => Some(Self::Announce),
-            b"/scrape" => Some(Self::Scrape),
-            _ => None,
-        }
+    /// The route behind a path, and the key in front of it: `/announce` or `/{passkey}/announce`. Whether there must be a key, and
+    /// what it is worth, is the desk's to say.
+    pub(crate) fn of(path: &[u8]) -> Option<(Self, Option<PathKey<'_>>)> {
+        let path = path.strip_prefix(b"/")?;
+        let (key, name) = match path.iter().position(|&byte| byte == b'/') {
+            Some(at) => {
+                let (key, name) = path.split_at(at);
+                (Some(PathKey(key)), name.get(1..)?)
+            }
+            None => (None, path),
+        };
+        let route = match name {
+            b"announce" => Self::Announce,
+            b"scrape" => Self::Scrape,
+            _ => return None,
+        };
+        // An empty key is a slash too many.
+        (key != Some(PathKey(b""))).then_some((route, key))
+    }
+}
+
+/// What stands where a member's key belongs. Not shown by `{:?}`: it may well be one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PathKey<'a>(pub &'a [u8]);
+
+impl std::fmt::Debug for PathKey<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PathKey(…)")
     }
 }
 
@@ -35,8 +63,13 @@ pub(crate) struct Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask<'a> {
     pub route: Route,
+    pub key: Option<PathKey<'a>>,
     /// What stands behind the `?`.
     pub query: &'a [u8],
+    /// The tracker's own name, as the client knows it.
+    pub host: Option<&'a [u8]>,
+    /// There is a field by which a proxy says for whom it speaks; [`caller`] reads it.
+    pub forwarded: bool,
     pub framing: Framing,
     /// Length of the whole request; the next one begins behind it.
     pub length: usize,
@@ -67,20 +100,52 @@ fn judge<'a>(request: &httparse::Request<'_, 'a>, length: usize) -> Option<Ask<'
     if request.method != Some("GET") {
         return None;
     }
-    let (route, query) = split_target(request.path?.as_bytes())?;
-    let framing = read_fields(request)?;
+    let (route, key, query) = split_target(request.path?.as_bytes())?;
+    let Fields {
+        framing,
+        host,
+        forwarded,
+    } = read_fields(request)?;
     Some(Ask {
         route,
+        key,
         query,
+        host,
+        forwarded,
         framing,
         length,
     })
 }
 
+/// Who asks, by the fields of a whole request of which [`read`] said that it has some about that. They are looked for a second
+/// time: most requests have none, and shall not pay for those that do.
+pub(crate) fn caller(request: &[u8], socket: Caller, trust: &Trust) -> Sighted {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    // It was parsed before, so it cannot fail; if it did, there would be no fields.
+    let _ = parsed.parse(request);
+    let lines = |name: &'static str| {
+        parsed
+            .headers
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+    };
+    trust.caller(socket, lines(FORWARDED_FOR), lines(FORWARDED))
+}
+
+/// What the fields say.
+struct Fields<'a> {
+    framing: Framing,
+    host: Option<&'a [u8]>,
+    forwarded: bool,
+}
+
 /// The fields that change how a request is read or answered; none where hyper must look.
-fn read_fields(request: &httparse::Request<'_, '_>) -> Option<Framing> {
+fn read_fields<'a>(request: &httparse::Request<'_, 'a>) -> Option<Fields<'a>> {
     let old = request.version? == 0;
-    let (mut close, mut keep) = (false, false);
+    let (mut close, mut keep, mut forwarded) = (false, false, false);
+    let mut host = None;
     for field in request.headers.iter() {
         match Field::of(field.name) {
             Field::Connection => {
@@ -89,12 +154,19 @@ fn read_fields(request: &httparse::Request<'_, '_>) -> Option<Framing> {
             }
             Field::Length if field.value.trim_ascii() == b"0" => (),
             Field::Length | Field::Framed => return None,
+            Field::Host => host = Some(field.value),
+            Field::Forwarded => forwarded = true,
             Field::Other => (),
         }
     }
-    Some(Framing {
+    let framing = Framing {
         old,
         keep_alive: !close && (keep || !old),
+    };
+    Some(Fields {
+        framing,
+        host,
+        forwarded,
     })
 }
 
@@ -103,6 +175,9 @@ enum Field {
     Length,
     /// A body, a question or another protocol may follow.
     Framed,
+    Host,
+    /// A proxy speaks for somebody.
+    Forwarded,
     Other,
 }
 
@@ -116,6 +191,9 @@ impl Field {
             17 if is("transfer-encoding") => Self::Framed,
             6 if is("expect") => Self::Framed,
             7 if is("upgrade") => Self::Framed,
+            4 if is("host") => Self::Host,
+            9 if is(FORWARDED) => Self::Forwarded,
+            15 if is(FORWARDED_FOR) => Self::Forwarded,
             _ => Self::Other,
         }
     }
@@ -127,16 +205,17 @@ fn names(list: &[u8], token: &[u8]) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-/// The route and the query of a target in origin form (`/announce?…`) or absolute form (`http://host/announce?…`).
-fn split_target(target: &[u8]) -> Option<(Route, &[u8])> {
+/// The route, the key and the query of a target in origin form (`/announce?…`) or absolute form (`http://host/announce?…`).
+fn split_target(target: &[u8]) -> Option<(Route, Option<PathKey<'_>>, &[u8])> {
     let at = target
         .iter()
         .position(|&byte| byte == b'?')
         .unwrap_or(target.len());
     let (path, query) = target.split_at(at);
     let query = query.get(1..).unwrap_or_default();
-    let route = Route::of(without_authority(path)?)?;
-    is_plain(query).then_some((route, query))
+    let (route, key) = Route::of(without_authority(path)?)?;
+    let plain = is_plain(query) && key.is_none_or(|key| is_plain(key.0));
+    plain.then_some((route, key, query))
 }
 
 /// Whether hyper's own URI parser takes this query without looking twice. It looks at every byte, bad ones or not, because

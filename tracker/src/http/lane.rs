@@ -20,10 +20,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
 
 use super::conversation::{Backlog, Conversation, End};
-use super::desk::{Caller, Desk, Question};
-use super::head::{self, Head};
+use super::desk::{Caller, Desk, Question, Via};
+use super::forwarded::Trust;
+use super::head::{self, Ask, Head};
 use super::site::Site;
-use super::slots::{Slot, Slots};
+use super::slots::{Full, Slot, Slots};
 use super::{listen, reply};
 use crate::metrics::{Counters, Reason};
 
@@ -41,15 +42,22 @@ pub(crate) struct Times {
     pub write: Duration,
 }
 
-/// What all lanes have in common.
+/// What answers depend on, whatever the connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Front {
     pub desk: Arc<Desk>,
-    pub site: Arc<Site>,
-    pub slots: Arc<Slots>,
+    pub trust: Arc<Trust>,
     pub times: Times,
     /// The longest head.
     pub head_bytes: usize,
+}
+
+/// What all lanes have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub front: Front,
+    pub site: Arc<Site>,
+    pub slots: Arc<Slots>,
     pub stop: CancellationToken,
 }
 
@@ -67,6 +75,7 @@ pub(crate) struct Scratch {
 pub(crate) struct Lane {
     pub times: Times,
     desk: Arc<Desk>,
+    trust: Arc<Trust>,
     counters: Arc<Counters>,
     scratch: RefCell<Scratch>,
     /// Conversations whose answers wait for the socket; the lane ends after them.
@@ -77,12 +86,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(desk: Arc<Desk>, counters: Arc<Counters>, times: Times, head_bytes: usize) -> Self {
-        let input = vec![0; head_bytes];
+    pub(crate) fn new(front: &Front, counters: Arc<Counters>) -> Self {
+        let input = vec![0; front.head_bytes];
         let dice = rand::make_rng();
         Self {
-            times,
-            desk,
+            times: front.times,
+            desk: Arc::clone(&front.desk),
+            trust: Arc::clone(&front.trust),
             counters,
             scratch: RefCell::new(Scratch {
                 input,
@@ -141,6 +151,18 @@ impl Lane {
         }
     }
 
+    /// Who asks: whose socket it is, unless a proxy has something to say, or should have.
+    fn caller(&self, ask: &Ask<'_>, rest: &[u8], socket: Caller) -> Caller {
+        if !ask.forwarded && socket.via == Via::Socket {
+            return socket;
+        }
+        let sighted = head::caller(rest, socket, &self.trust);
+        if sighted.ignored {
+            self.counters.forwarded_ignored.add(1);
+        }
+        sighted.caller
+    }
+
     /// Answers the whole requests among the first `filled` bytes of the input, into the output; keeps what is left. Says
     /// whether there was any.
     pub(crate) fn answer(
@@ -167,8 +189,10 @@ impl Lane {
                     body.clear();
                     let question = Question {
                         route: ask.route,
+                        key: ask.key,
                         query: ask.query,
-                        caller,
+                        host: ask.host,
+                        caller: self.caller(&ask, rest, caller),
                     };
                     self.desk.answer(question, &self.counters, dice, body);
                     reply::write_ok(output, ask.framing, body);
@@ -215,12 +239,7 @@ fn attend(
     patience: Duration,
 ) {
     let stop = shared.stop.clone();
-    let lane = Rc::new(Lane::new(
-        Arc::clone(&shared.desk),
-        counters,
-        shared.times,
-        shared.head_bytes,
-    ));
+    let lane = Rc::new(Lane::new(&shared.front, counters));
     let porter = Rc::new(Porter {
         shared,
         lane: Rc::clone(&lane),
@@ -284,7 +303,7 @@ impl Porter {
     fn greet(self: &Rc<Self>, mut stream: std::net::TcpStream, from: SocketAddr) {
         let counters = &self.lane.counters;
         counters.connections.add(1);
-        match self.shared.slots.take(from.ip()) {
+        match take_slot(&self.shared.slots, &self.shared.front.trust, from) {
             Ok(slot) => {
                 let caller = Caller::on(&stream, from);
                 match self.hear(&mut stream, caller) {
@@ -351,6 +370,15 @@ impl Porter {
     fn hand_over(&self, stream: std::net::TcpStream, caller: Caller, read: Vec<u8>, slot: Slot) {
         self.lane.counters.handed_over.add(1);
         self.shared.site.receive(stream, caller, read, slot);
+    }
+}
+
+/// Room for a connection. A trusted proxy speaks for many, and is bounded only by the whole.
+pub(crate) fn take_slot(slots: &Arc<Slots>, trust: &Trust, from: SocketAddr) -> Result<Slot, Full> {
+    if trust.trusts(from.ip()) {
+        slots.take_shared()
+    } else {
+        slots.take(from.ip())
     }
 }
 

@@ -3,12 +3,16 @@
 
 pub(crate) mod admin;
 pub(crate) mod conversation;
+pub(crate) mod counter;
 pub(crate) mod desk;
+pub(crate) mod forwarded;
 pub(crate) mod head;
 pub(crate) mod lane;
 pub(crate) mod listen;
 mod os;
+pub(crate) mod outside;
 pub(crate) mod pages;
+pub(crate) mod prober;
 mod reply;
 mod rewound;
 pub(crate) mod site;

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use rand::rngs::SmallRng;
 
 use super::desk::{Caller, Desk, Question};
-use super::head::Route;
+use super::forwarded::Trust;
+use super::head::{FORWARDED, FORWARDED_FOR, Route};
 use super::reply;
 use crate::metrics::{Counters, Reason};
 
@@ -24,7 +26,7 @@ struct Counter {
     dice: Arc<Mutex<SmallRng>>,
 }
 
-/// Private mode's `/{passkey}/announce` will stand here too.
+/// In either mode a member's key may stand in front; what it is worth is the desk's to say.
 pub(crate) fn router(desk: Arc<Desk>, counters: Arc<Counters>) -> Router {
     let counter = Counter {
         desk,
@@ -32,28 +34,49 @@ pub(crate) fn router(desk: Arc<Desk>, counters: Arc<Counters>) -> Router {
         dice: Arc::new(Mutex::new(rand::make_rng())),
     };
     Router::new()
-        .route("/announce", any(announce))
-        .route("/scrape", any(scrape))
+        .route("/announce", any(ask))
+        .route("/scrape", any(ask))
+        .route("/{key}/announce", any(ask))
+        .route("/{key}/scrape", any(ask))
         .fallback(nothing_here)
         .with_state(counter)
 }
 
-async fn announce(
-    State(counter): State<Counter>,
-    Extension(caller): Extension<Caller>,
-    method: Method,
-    uri: Uri,
-) -> Response {
-    counter.answer(Route::Announce, caller, &method, &uri)
+/// Puts the address that a trusted proxy names in the place of the proxy's own, for everything behind it.
+pub(crate) fn behind_proxies(router: Router, trust: Arc<Trust>, counters: Arc<Counters>) -> Router {
+    router.layer(map_request(move |mut request: Request| {
+        let (trust, counters) = (Arc::clone(&trust), Arc::clone(&counters));
+        async move {
+            if let Some(socket) = request.extensions().get::<Caller>().copied() {
+                let lines = |name| request.headers().get_all(name).iter().map(HeaderValue::as_bytes);
+                let sighted = trust.caller(socket, lines(FORWARDED_FOR), lines(FORWARDED));
+                counters.forwarded_ignored.add(usize::from(sighted.ignored));
+                request.extensions_mut().insert(sighted.caller);
+            }
+            request
+        }
+    }))
 }
 
-async fn scrape(
+/// An announce or a scrape. The path is read as a lane reads it, so that no escape in it means something else here.
+async fn ask(
     State(counter): State<Counter>,
     Extension(caller): Extension<Caller>,
     method: Method,
     uri: Uri,
+    fields: HeaderMap,
 ) -> Response {
-    counter.answer(Route::Scrape, caller, &method, &uri)
+    let Some((route, key)) = Route::of(uri.path().as_bytes()) else {
+        return nothing_here(State(counter)).await.into_response();
+    };
+    let question = Question {
+        route,
+        key,
+        query: uri.query().unwrap_or_default().as_bytes(),
+        host: fields.get(header::HOST).map(HeaderValue::as_bytes),
+        caller,
+    };
+    counter.answer(question, &method)
 }
 
 async fn nothing_here(State(counter): State<Counter>) -> Response {
@@ -66,18 +89,13 @@ async fn nothing_here(State(counter): State<Counter>) -> Response {
 }
 
 impl Counter {
-    fn answer(&self, route: Route, caller: Caller, method: &Method, uri: &Uri) -> Response {
+    fn answer(&self, question: Question<'_>, method: &Method) -> Response {
         if method != Method::GET {
             self.counters.error(Reason::Method);
             let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
             return ([(header::ALLOW, "GET")], refusal).into_response();
         }
         let mut body = Vec::new();
-        let question = Question {
-            route,
-            query: uri.query().unwrap_or_default().as_bytes(),
-            caller,
-        };
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
         self.desk.answer(question, &self.counters, &mut *dice, &mut body);
         ([(header::CONTENT_TYPE, reply::CONTENT_TYPE)], Body::from(body)).into_response()

@@ -1,6 +1,9 @@
 //! Writes answers by hand: the HTTP head in front of a bencoded body, and the few texts that are the same for everyone.
 
+use std::time::Duration;
+
 use super::head::Framing;
+use crate::swarm::Policy;
 
 /// The only content type a tracker has: clients expect text, although it is bencode.
 pub(crate) const CONTENT_TYPE: &str = "text/plain";
@@ -37,6 +40,23 @@ fn opening(framing: Framing) -> &'static [u8] {
     }
 }
 
+/// Appends the body of a reply to a farewell that was not accepted: nobody is here, and why.
+pub(crate) fn write_farewell(why: &str, policy: &Policy, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"d8:completei0e10:incompletei0e8:intervali");
+    write_number(out, whole_secs(policy.interval));
+    out.extend_from_slice(b"e12:min intervali");
+    write_number(out, whole_secs(policy.min_interval.min(policy.interval)));
+    out.extend_from_slice(b"e5:peers0:15:warning message");
+    write_number(out, why.len());
+    out.push(b':');
+    out.extend_from_slice(why.as_bytes());
+    out.push(b'e');
+}
+
+fn whole_secs(duration: Duration) -> usize {
+    usize::try_from(duration.as_secs()).unwrap_or(usize::MAX)
+}
+
 /// Appends a decimal number without the formatting machinery.
 fn write_number(out: &mut Vec<u8>, number: usize) {
     let mut digits = [0_u8; 20];
@@ -64,6 +84,17 @@ mod tests {
             write_number(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
         }
+    }
+
+    #[test]
+    fn a_farewell_that_is_not_accepted_is_a_reply_all_the_same() {
+        let mut out = Vec::new();
+        write_farewell("disabled: moved", &Policy::default(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "d8:completei0e10:incompletei0e8:intervali1800e12:min intervali300e5:peers0:15:warning message15:disabled: movede"
+        );
     }
 
     #[test]

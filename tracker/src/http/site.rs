@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use super::desk::Caller;
+use super::forwarded::Trust;
 use super::lane::Times;
 use super::rewound::Rewound;
 use super::slots::{Slot, Slots};
@@ -69,11 +70,11 @@ impl Site {
     }
 
     /// Accepts connections without any lane, until the tracker stops.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, slots: Arc<Slots>) {
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, slots: Arc<Slots>, trust: Arc<Trust>) {
         let greet = |stream, from: SocketAddr| {
             let caller = Caller::on(&stream, from);
             self.counters.connections.add(1);
-            match slots.take(from.ip()) {
+            match lane::take_slot(&slots, &trust, from) {
                 Ok(slot) => self.receive(stream, caller, Vec::new(), slot),
                 Err(full) => {
                     self.counters.error(full.into());

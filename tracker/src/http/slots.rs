@@ -73,6 +73,15 @@ impl Slots {
 
     /// Room for one more connection from there, if there is any.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
+        self.take_of(Source::of(address))
+    }
+
+    /// Room for one more connection that speaks for many: a trusted proxy's, or one over a Unix socket.
+    pub(crate) fn take_shared(self: &Arc<Self>) -> Result<Slot, Full> {
+        self.take_of(None)
+    }
+
+    fn take_of(self: &Arc<Self>, source: Option<Source>) -> Result<Slot, Full> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         // From here on dropping the slot gives back what was taken.
         let mut slot = Slot {
@@ -82,7 +91,7 @@ impl Slots {
         if before >= self.open_max {
             return Err(Full::Tracker);
         }
-        if let Some(source) = Source::of(address) {
+        if let Some(source) = source {
             self.count(source)?;
             slot.source = Some(source);
         }
