@@ -78,14 +78,18 @@ impl FakeMember {
         self.says.left = self.says.left.saturating_sub(bytes);
     }
 
-    /// The request as it stands.
-    pub fn request(&self, event: Event) -> HttpRequest {
+    /// The path and query of what it says.
+    pub fn target(&self, event: Event) -> String {
         let says = AnnounceRequest {
             event,
             ..self.says.clone()
         };
-        let target = format!("{}announce?{}", self.path, says.to_query());
-        let request = HttpRequest::get(target).header("User-Agent", "fake/1");
+        format!("{}announce?{}", self.path, says.to_query())
+    }
+
+    /// The request as it stands.
+    pub fn request(&self, event: Event) -> HttpRequest {
+        let request = HttpRequest::get(self.target(event)).header("User-Agent", "fake/1");
         match self.from {
             Some(address) => request.from(address),
             None => request,

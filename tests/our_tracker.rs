@@ -296,7 +296,7 @@ impl OurTracker {
     #[track_caller]
     pub fn register(&self, name: &str) -> InfoHash {
         let file = self.place(&format!("{name}.torrent"));
-        fs::write(&file, made_torrent(name, true)).unwrap();
+        fs::write(&file, made_torrent(name, None)).unwrap();
         let card = self.ask(&["torrent", "add", &file.to_string_lossy()]);
         card["info_hash_v1"]
             .as_str()
@@ -377,14 +377,16 @@ fn address_of(line: &Value) -> SocketAddr {
     line["address"].as_str().unwrap().parse().unwrap()
 }
 
-/// A torrent of one file of 1 GB that nobody has; its pieces are zeros.
-pub fn made_torrent(name: &str, private: bool) -> Vec<u8> {
+/// A private torrent of one file of 1 GB that nobody has; its pieces are made up.
+pub fn made_torrent(name: &str, announce: Option<&str>) -> Vec<u8> {
     const LENGTH: usize = 1_000_000_000;
     const PIECE_LENGTH: usize = 16 << 20;
     let pieces = "0".repeat(LENGTH.div_ceil(PIECE_LENGTH) * 20);
-    let private = if private { "7:privatei1e" } else { "" };
+    let announce = announce
+        .map(|url| format!("8:announce{}:{url}", url.len()))
+        .unwrap_or_default();
     format!(
-        "d4:infod6:lengthi{LENGTH}e4:name{}:{name}12:piece lengthi{PIECE_LENGTH}e6:pieces{}:{pieces}{private}ee",
+        "d{announce}4:infod6:lengthi{LENGTH}e4:name{}:{name}12:piece lengthi{PIECE_LENGTH}e6:pieces{}:{pieces}7:privatei1eee",
         name.len(),
         pieces.len()
     )

@@ -287,7 +287,7 @@ fn what_cannot_be_read_is_named() {
 fn a_torrent_that_is_registered_after_its_first_announce_is_found_at_the_next() {
     let desk = Desk::open();
     let mut client = desk.client("anna");
-    let bytes = tests::our_tracker::made_torrent("late", true);
+    let bytes = tests::our_tracker::made_torrent("late", None);
     let late = shared::metainfo::Metainfo::read(&bytes)
         .unwrap()
         .info

@@ -1,9 +1,9 @@
-"""Drives libtorrent for the interop tests, one torrent a process. Lines on standard output say what happened:
+"""Drives libtorrent for the interop tests. Lines on standard output say what happened:
 `listening ADDRESS`, `seeding` once all the data is there, `failed WHY`, `error WORDS` and `warning WORDS` as a user is shown
 them about a tracker. Told to terminate, it takes its leave of the tracker, prints `left UPLOADED DOWNLOADED` as it has counted
 them, and ends.
 
-    drive_libtorrent.py peer SOURCE DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT] [--upload-rate BYTES] [--impatient]
+    drive_libtorrent.py peer SOURCE… DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT] [--upload-rate BYTES] [--impatient]
     drive_libtorrent.py make PATH OUTPUT --kind v1|hybrid|v2 --tracker URL [--piece-length N]
 """
 import argparse
@@ -34,12 +34,12 @@ def make(arguments):
     say("made")
 
 
-def parameters(arguments):
-    if arguments.source.startswith("magnet:"):
-        wanted = lt.parse_magnet_uri(arguments.source)
+def parameters(arguments, source):
+    if source.startswith("magnet:"):
+        wanted = lt.parse_magnet_uri(source)
     else:
         wanted = lt.add_torrent_params()
-        wanted.ti = lt.torrent_info(arguments.source)
+        wanted.ti = lt.torrent_info(source)
     wanted.save_path = arguments.dir
     wanted.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     if arguments.seed:
@@ -60,7 +60,7 @@ def peer(arguments):
         | lt.alert.category_t.storage_notification | lt.alert.category_t.tracker_notification
         | (lt.alert.category_t.peer_log_notification if arguments.trace else 0),
     })
-    torrent = session.add_torrent(parameters(arguments))
+    torrent = [session.add_torrent(parameters(arguments, source)) for source in arguments.source][-1]
     if arguments.dial:
         address, port = arguments.dial.rsplit(":", 1)
         torrent.connect_peer((address.strip("[]"), int(port)))
@@ -104,7 +104,7 @@ def main():
     making.add_argument("--tracker", required=True)
     making.add_argument("--piece-length", type=int, default=0)
     peering = commands.add_parser("peer")
-    peering.add_argument("source")
+    peering.add_argument("source", nargs="+")
     peering.add_argument("dir")
     peering.add_argument("--listen", required=True)
     peering.add_argument("--seed", action="store_true")

@@ -212,14 +212,11 @@ impl MembersClient {
 }
 
 fn libtorrent(start: &Start<'_>) -> Program {
-    let [torrent] = start.torrents else {
-        panic!("its script drives one torrent");
-    };
     let program = Program::named(python())
         .called("libtorrent")
         .arg(libtorrent_script())
         .arg("peer")
-        .arg(torrent)
+        .args(start.torrents)
         .arg(start.folder)
         .args(["--listen", &format!("0.0.0.0:{PORT},[::]:{PORT}")])
         .args(start.whole.then_some("--seed"));
@@ -264,6 +261,7 @@ fn aria2(start: &Start<'_>) -> Program {
             "--rpc-listen-all=true",
             "--seed-ratio=0.0",
             "--log-level=info",
+            "--max-concurrent-downloads=20",
             &rpc,
         ])
         .arg(format!("--listen-port={PORT}"))

@@ -1,5 +1,6 @@
 //! Hosts on one cable: a network namespace each, joined by a bridge in a namespace of its own, so that nothing a test sends
-//! can leave the machine. Transmission drops peers in 127.0.0.0/8, so the hosts are 10.77.0.1, 10.77.0.2 and so on.
+//! can leave the machine. Transmission drops peers in 127.0.0.0/8, so the hosts are 10.77.0.1, 10.77.0.2 and so on. On a cable
+//! that plays the internet they are 5.77.0.1 and so on; a router there has a home behind it, where all homes look alike.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,12 +21,25 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     name: String,
     hosts: AtomicU8,
+    /// The first numbers of every address on it.
+    prefixes: (u8, u16),
 }
 
 impl Lab {
     /// An empty cable.
     #[track_caller]
     pub fn new() -> Self {
+        Self::with_prefixes((10, 0xfd77))
+    }
+
+    /// An empty cable whose addresses are those of the world outside.
+    #[track_caller]
+    pub fn internet() -> Self {
+        Self::with_prefixes((5, 0x2a77))
+    }
+
+    #[track_caller]
+    fn with_prefixes(prefixes: (u8, u16)) -> Self {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep_leftovers);
         let name = format!(
@@ -39,6 +53,7 @@ impl Lab {
         Self {
             name,
             hosts: AtomicU8::new(0),
+            prefixes,
         }
     }
 
@@ -46,27 +61,106 @@ impl Lab {
     #[track_caller]
     pub fn host(&self) -> Host {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
+        let (v4, v6) = self.prefixes;
         let host = Host {
             namespace: format!("{}-{number}", self.name),
-            number,
+            ipv4: Ipv4Addr::new(v4, 77, 0, number),
+            ipv6: Ipv6Addr::new(v6, 0, 0, 0, 0, 0, 0, u16::from(number)),
         };
-        let mut script = String::new();
-        let (lab, namespace) = (&self.name, &host.namespace);
-        let _ = writeln!(
-            script,
-            "link add port{number} type veth peer name eth0 netns {namespace}"
-        );
-        let _ = writeln!(script, "link set port{number} master bridge up");
-        ip(&format!("netns add {namespace}"));
-        ip_batch(lab, &script);
-        // `nodad`: an address that waits for duplicate detection cannot be bound yet.
-        let inside = format!(
-            "link set lo up\naddr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\nlink set eth0 up\n",
-            host.ipv4(),
-            host.ipv6()
-        );
-        ip_batch(namespace, &inside);
+        host.plug_in(&self.name, number);
         host
+    }
+
+    /// A router, and nobody at home yet.
+    #[track_caller]
+    pub fn home(&self) -> Home {
+        let router = self.host();
+        let home = Home {
+            rooms: AtomicU8::new(0),
+            router,
+        };
+        ip_batch(
+            &home.router.namespace,
+            &format!(
+                "link add bridge type bridge stp_state 0\nlink set bridge up\naddr add {}/24 dev bridge\n",
+                home.gateway()
+            ),
+        );
+        home.router
+            .inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("root may forward"));
+        home.nft("table ip nat {\nchain out {\ntype nat hook postrouting priority 100;\noifname \"eth0\" masquerade;\n}\nchain in {\ntype nat hook prerouting priority -100;\n}\n}\n");
+        home
+    }
+}
+
+/// A home behind a router that has one address in the world outside. Inside, hosts are 192.168.1.10 and up, in every home.
+#[derive(Debug)]
+pub struct Home {
+    rooms: AtomicU8,
+    router: Host,
+}
+
+impl Home {
+    /// The home's address outside.
+    pub fn outside(&self) -> Ipv4Addr {
+        self.router.ipv4
+    }
+
+    fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, 1, 1)
+    }
+
+    /// One more host at home.
+    #[track_caller]
+    pub fn host(&self) -> Host {
+        let number = 10 + self.rooms.fetch_add(1, Ordering::Relaxed);
+        let host = Host {
+            namespace: format!("{}-{number}", self.router.namespace),
+            ipv4: Ipv4Addr::new(192, 168, 1, number),
+            ipv6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, u16::from(number)),
+        };
+        host.plug_in(&self.router.namespace, number);
+        ip_batch(
+            &host.namespace,
+            &format!("route add default via {}\n", self.gateway()),
+        );
+        host
+    }
+
+    /// Whoever dials this port from outside reaches this host.
+    #[track_caller]
+    pub fn forward(&self, port: u16, host: &Host) {
+        self.nft(&format!(
+            "add rule ip nat in iifname \"eth0\" tcp dport {port} dnat to {}:{port}\n",
+            host.ipv4
+        ));
+    }
+
+    #[track_caller]
+    fn nft(&self, script: &str) {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.router.namespace, "nft", "-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("`ip` was there a moment ago");
+        child
+            .stdin
+            .take()
+            .expect("stdin is piped")
+            .write_all(script.as_bytes())
+            .expect("`nft` reads its script");
+        assert!(
+            child.wait().expect("`nft` ends").success(),
+            "these tests need `nft` (package nftables) and a kernel with it: {script}"
+        );
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for number in 0..self.rooms.load(Ordering::Relaxed) {
+            delete_namespace(&format!("{}-{}", self.router.namespace, 10 + number));
+        }
     }
 }
 
@@ -89,7 +183,8 @@ impl Drop for Lab {
 #[derive(Clone, Debug)]
 pub struct Host {
     namespace: String,
-    number: u8,
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
 }
 
 impl Host {
@@ -98,15 +193,35 @@ impl Host {
     }
 
     pub fn ipv4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, self.number)
+        self.ipv4
     }
 
     pub fn ipv6(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.number))
+        self.ipv6
+    }
+
+    /// Makes the host, with a cable to the bridge in another namespace.
+    #[track_caller]
+    fn plug_in(&self, bridge: &str, number: u8) {
+        let namespace = &self.namespace;
+        let mut script = String::new();
+        let _ = writeln!(
+            script,
+            "link add port{number} type veth peer name eth0 netns {namespace}"
+        );
+        let _ = writeln!(script, "link set port{number} master bridge up");
+        ip(&format!("netns add {namespace}"));
+        ip_batch(bridge, &script);
+        // `nodad`: an address that waits for duplicate detection cannot be bound yet.
+        let inside = format!(
+            "link set lo up\naddr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\nlink set eth0 up\n",
+            self.ipv4, self.ipv6
+        );
+        ip_batch(namespace, &inside);
     }
 
     pub fn ip(&self) -> IpAddr {
-        IpAddr::V4(self.ipv4())
+        IpAddr::V4(self.ipv4)
     }
 
     /// Does something with this host's network: sockets opened inside belong to it.

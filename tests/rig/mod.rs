@@ -18,5 +18,5 @@ pub use content::{Digests, digests, fill, fill_folder, sha256};
 pub use deadline::{Deadline, ask_until, spin};
 pub use disk::SmallDisk;
 pub use http::{HttpAnswer, HttpRequest};
-pub use lab::{Host, Lab};
+pub use lab::{Home, Host, Lab};
 pub use program::{Finished, Program, Running, Stream};
