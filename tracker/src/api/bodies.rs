@@ -60,6 +60,9 @@ pub struct NewInvitation {
     pub uses: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Stamp>,
+    /// The member who invites; by default the one who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// A word for the owner's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -15,7 +15,7 @@ use super::bodies::{InvitationPage, NewInvitation, Page, Redeem};
 use super::body::{Asked, Json, MaybeJson, Named};
 use super::guard::CameFrom;
 use super::problem::Problem;
-use crate::members::office::{AddInvitation, InvitationCard, MemberCard, OfficeError, OwnerCard};
+use crate::members::office::{Actor, AddInvitation, InvitationCard, MemberCard, OfficeError, OwnerCard};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -36,22 +36,24 @@ async fn list(
     Ok(Answered(InvitationPage { invitations, total }))
 }
 
-/// Makes an invitation; its code is told only now. The member whose token it is stands as the one who invites.
+/// Makes an invitation; its code is told only now. The member whose token it is stands as the one who
+/// invites, where no other is named.
 #[utoipa::path(post, path = "/invitations", tag = "invitations", request_body = Option<NewInvitation>, responses((status = 201, body = InvitationCard)))]
 async fn create(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     MaybeJson(new): MaybeJson<NewInvitation>,
 ) -> Result<(StatusCode, Answered<InvitationCard>), Problem> {
+    let by = match &new.by {
+        Some(name) => Actor::Member(api.office().member_id(name)?),
+        None => Api::actor(&identity),
+    };
     let new = AddInvitation {
         expires: new.expires.map(|stamp| stamp.0),
         uses: new.uses.unwrap_or(1),
         note: new.note.unwrap_or_default(),
     };
-    let card = api
-        .office()
-        .create_invitation(&Api::actor(&identity), new)
-        .await?;
+    let card = api.office().create_invitation(&by, new).await?;
     Ok((StatusCode::CREATED, Answered(card)))
 }
 

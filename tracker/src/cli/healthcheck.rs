@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Common, Failure, HealthcheckArgs, load, print};
-use crate::config::{Config, Typed};
+use super::output::print;
+use super::{Common, Failure};
+use crate::config::Typed;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) fn run(args: HealthcheckArgs, common: Common) -> Result<(), Failure> {
-    let loaded = load(
-        &common,
-        Typed {
-            admin: args.admin,
-            ..Typed::default()
-        },
-    )?;
-    let config = Config::try_from(&loaded.file).map_err(Failure::usage)?;
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the tracker answers /health [default: as in the settings, 127.0.0.1:6970]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
+    let typed = Typed {
+        admin: args.admin,
+        ..Typed::default()
+    };
+    let (_, config) = common.load(typed)?;
     let Some(address) = config.admin else {
         return Err(Failure::usage(
             "admin.listen is off, so there is nobody to ask; give --admin ADDR",

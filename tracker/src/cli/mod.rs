@@ -1,21 +1,33 @@
 //! The commands: what was typed, and what each one does. Results go to standard output, everything else to standard error.
 //! Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod ask;
+mod backup;
 mod healthcheck;
+mod human;
+mod invite;
+mod member;
+mod output;
+mod reload;
 mod serve;
+mod settings;
+mod token;
+mod torrent;
+mod trace;
+mod when;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, Config, Loaded, Typed};
+use self::output::{tell, write_out};
+use crate::config::{self, Config, Loaded, Origin, Typed};
 
-/// A BitTorrent tracker for the people you know: it tells peers of a swarm about each other.
+/// A BitTorrent tracker for the people you know: it tells peers of a swarm about each other, and counts who gives what.
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "tracker",
@@ -31,11 +43,14 @@ struct Cli {
 }
 
 /// Flags of every command.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 struct Common {
     /// A TOML file with settings; `tracker config print` shows all there are
     #[arg(long, global = true, value_name = "FILE", env = config::CONFIG_VARIABLE)]
     config: Option<PathBuf>,
+    /// The folder for state, made when missing [default: tracker-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as `tracker::http=debug`
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -46,13 +61,31 @@ struct Common {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Run the tracker until it is told to stop
-    Serve(ServeArgs),
+    /// Run the tracker until it is told to stop; SIGHUP reads the settings again
+    Serve(serve::Args),
+    /// Who may announce: add, list, show, rotate, disable, enable, expire, forget
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Invitations: create, list, revoke
+    #[command(subcommand)]
+    Invite(invite::Command),
+    /// The register of torrents: add, list, show, set, remove
+    #[command(subcommand)]
+    Torrent(torrent::Command),
+    /// Tokens for programs that use the API: create, list, revoke
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Watch one member's announces: time, client, torrent, what was answered and why
+    Trace(trace::Args),
+    /// Let the running tracker read its settings again
+    Reload,
+    /// Write everything into one file, while the tracker runs or not
+    Backup(backup::Args),
     /// Ask a running tracker whether it is well; exit code 0 means yes
-    Healthcheck(HealthcheckArgs),
+    Healthcheck(healthcheck::Args),
     /// Look at the settings
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(settings::Command),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -60,37 +93,6 @@ enum Command {
     },
     /// Print the manual page
     Man,
-}
-
-#[derive(Debug, clap::Args)]
-struct ServeArgs {
-    /// Serve anyone and any torrent, without members
-    #[arg(long)]
-    public: bool,
-    /// Where to answer announces and scrapes; may be repeated; port 0 picks one [default: `0.0.0.0:6969` and `[::]:6969`]
-    #[arg(long, value_name = "ADDR")]
-    http: Vec<SocketAddr>,
-    /// Where to answer /metrics and /health; `off` is nowhere [default: 127.0.0.1:6970]
-    #[arg(long, value_name = "ADDR")]
-    admin: Option<String>,
-    /// The folder for state, made when missing [default: tracker-data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct HealthcheckArgs {
-    /// Where the tracker answers /health [default: as in the settings, 127.0.0.1:6970]
-    #[arg(long, value_name = "ADDR")]
-    admin: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
-enum ConfigCommand {
-    /// Check the settings and say nothing if they are well
-    Check,
-    /// Print all settings as they are now, defaults included
-    Print,
 }
 
 /// How a command ended, if not well.
@@ -140,7 +142,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr().lock(), "error: {failure}");
+            tell(format_args!("error: {failure}"));
             ExitCode::from(if matches!(failure, Failure::Usage(_)) {
                 2
             } else {
@@ -154,8 +156,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, common } = cli;
     match command {
         Command::Serve(args) => serve::run(args, common),
+        Command::Member(command) => member::run(command, common),
+        Command::Invite(command) => invite::run(command, common),
+        Command::Torrent(command) => torrent::run(command, common),
+        Command::Token(command) => token::run(command, common),
+        Command::Trace(args) => trace::run(args, common),
+        Command::Reload => reload::run(common),
+        Command::Backup(args) => backup::run(args, common),
         Command::Healthcheck(args) => healthcheck::run(args, common),
-        Command::Config(command) => look_at_settings(command, &common),
+        Command::Config(command) => settings::run(command, &common),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tracker", &mut script);
@@ -169,53 +178,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn look_at_settings(command: ConfigCommand, common: &Common) -> Result<(), Failure> {
-    let loaded = load(common, Typed::default())?;
-    for name in &loaded.unread {
-        let _ = writeln!(
-            io::stderr().lock(),
-            "warning: nothing reads the environment variable {name}"
-        );
+impl Common {
+    /// Where this command's settings come from; `typed` are its own flags.
+    fn origin(&self, typed: Typed) -> Arc<Origin> {
+        Arc::new(Origin {
+            path: self.config.clone(),
+            typed: Typed {
+                data: self.data.clone(),
+                log: self.log.clone(),
+                ..typed
+            },
+        })
     }
-    Config::try_from(&loaded.file).map_err(Failure::usage)?;
-    match command {
-        ConfigCommand::Check => Ok(()),
-        ConfigCommand::Print if common.json => {
-            print(serde_json::to_string(&loaded.file).map_err(Failure::failed)?)
-        }
-        ConfigCommand::Print => write_out(loaded.file.explained().as_bytes()),
+
+    /// The settings from all sources. A mistake in them is a mistake in what was typed.
+    fn load(&self, typed: Typed) -> Result<(Loaded, Config), Failure> {
+        let loaded = self.origin(typed).load().map_err(Failure::usage)?;
+        let config = Config::try_from(&loaded.file).map_err(Failure::usage)?;
+        Ok((loaded, config))
     }
-}
-
-/// The settings from all sources. A mistake in them is a mistake in what was typed.
-fn load(common: &Common, typed: Typed) -> Result<Loaded, Failure> {
-    let typed = Typed {
-        log: common.log.clone(),
-        ..typed
-    };
-    config::load(common.config.as_deref(), std::env::vars_os(), typed).map_err(Failure::usage)
-}
-
-/// Begins to log: in colour on a terminal, plainly elsewhere.
-fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(Failure::usage)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    log.with_ansi(io::stderr().is_terminal()).init();
-    Ok(())
-}
-
-/// Writes one line of results to standard output.
-fn print(line: impl Display) -> Result<(), Failure> {
-    write_out(format!("{line}\n").as_bytes())
-}
-
-fn write_out(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -229,8 +210,47 @@ mod tests {
 
     #[test]
     fn flags_of_every_command_may_stand_behind_it() {
-        let cli = Cli::try_parse_from(["tracker", "serve", "--public", "--json", "--log", "debug"]).unwrap();
+        let typed = [
+            "tracker", "serve", "--public", "--json", "--log", "debug", "--data", "d",
+        ];
+        let cli = Cli::try_parse_from(typed).unwrap();
         assert!(cli.common.json);
         assert_eq!(cli.common.log.as_deref(), Some("debug"));
+        assert_eq!(cli.common.data, Some(PathBuf::from("d")));
+    }
+
+    #[test]
+    fn every_promised_command_is_there() {
+        for typed in [
+            "serve",
+            "member add anna",
+            "member list",
+            "member show anna",
+            "member rotate anna",
+            "member disable anna --reason x",
+            "member enable anna",
+            "member forget anna",
+            "invite create",
+            "invite list",
+            "invite revoke 1",
+            "torrent add a.torrent",
+            "torrent list",
+            "torrent show 00",
+            "torrent remove 00",
+            "token create bot --scope read",
+            "token list",
+            "token revoke bot",
+            "trace anna",
+            "reload",
+            "backup file",
+            "config check",
+            "config print",
+            "healthcheck",
+            "completions bash",
+            "man",
+        ] {
+            let words = ["tracker"].into_iter().chain(typed.split(' ')).chain(["--json"]);
+            assert!(Cli::try_parse_from(words).is_ok(), "{typed}");
+        }
     }
 }

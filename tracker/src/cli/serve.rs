@@ -6,7 +6,8 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Common, Failure, ServeArgs, load, print, start_log};
+use super::output::print;
+use super::{Common, Failure};
 use crate::config::{Config, Typed};
 use crate::server::Server;
 
@@ -16,30 +17,30 @@ const WORKERS: usize = 2;
 /// Descriptors beside connections: listeners, logs, the state folder.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-pub(super) fn run(args: ServeArgs, common: Common) -> Result<(), Failure> {
-    let ServeArgs {
-        public,
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Serve anyone and any torrent, without members
+    #[arg(long)]
+    public: bool,
+    /// Where to answer announces and scrapes; may be repeated; port 0 picks one [default: `0.0.0.0:6969` and `[::]:6969`]
+    #[arg(long, value_name = "ADDR")]
+    http: Vec<SocketAddr>,
+    /// Where to answer /metrics and /health; `off` is nowhere [default: 127.0.0.1:6970]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
+    let Args { public, http, admin } = args;
+    let origin = common.origin(Typed {
         http,
         admin,
-        data,
-    } = args;
-    let loaded = load(
-        &common,
-        Typed {
-            data,
-            http,
-            admin,
-            public,
-            log: None,
-        },
-    )?;
-    if !loaded.file.tracker.public {
-        return Err(Failure::usage(
-            "private mode needs members, and they are not here yet: use --public to serve anyone",
-        ));
-    }
-    let mut config = Config::try_from(&loaded.file).map_err(Failure::usage)?;
-    start_log(&loaded.file.tracker.log)?;
+        public,
+        ..Typed::default()
+    });
+    let loaded = origin.load().map_err(Failure::usage)?;
+    let mut config = origin.config().map_err(Failure::usage)?;
+    crate::log::start(&config.log).map_err(Failure::usage)?;
     for variable in &loaded.unread {
         warn!(variable, "nothing reads this environment variable");
     }

@@ -6,8 +6,10 @@ use url::Url;
 
 use super::ConfigError;
 use super::file::{
-    AccountsSection, AnnounceSection, File, HttpSection, LimitsSection, MembersSection, TorrentsSection,
+    AccountsSection, AnnounceSection, ClientsSection, File, HttpSection, LimitsSection, MembersSection,
+    TorrentsSection,
 };
+use crate::members::clients::ClientRules;
 use crate::members::ids::Date;
 
 /// The longest `source` that is written into a torrent.
@@ -37,6 +39,7 @@ pub(super) fn check(file: &File) -> Result<(), ConfigError> {
     check_members(&file.members)?;
     check_torrents(&file.torrents)?;
     check_accounts(&file.accounts)?;
+    check_clients(&file.clients)?;
     let snapshot = file.snapshot.secs;
     within(
         "snapshot.secs",
@@ -230,6 +233,17 @@ fn check_accounts(accounts: &AccountsSection) -> Result<(), ConfigError> {
         ("accounts.download_percent", accounts.download_percent),
     ] {
         within(key, percent, percent <= 1_000, "from 0 to 1000")?;
+    }
+    Ok(())
+}
+
+fn check_clients(clients: &ClientsSection) -> Result<(), ConfigError> {
+    for (key, list) in [("clients.allow", &clients.allow), ("clients.deny", &clients.deny)] {
+        ClientRules::parse(list, &[]).map_err(|error| ConfigError::Value {
+            key,
+            why: error.to_string(),
+            value: error.rule,
+        })?;
     }
     Ok(())
 }

@@ -154,9 +154,9 @@ pub struct MembersSection {
 pub struct TorrentsSection {
     /// A torrent that nobody registered is registered by its first announce.
     pub open: bool,
-    /// `torrent add` makes every torrent private, which changes its info-hash.
+    /// A torrent that is not private is refused, unless `torrent add --private` makes it so.
     pub require_private: bool,
-    /// `torrent add` writes this as `source` into every torrent, which changes its info-hash. Empty leaves it alone.
+    /// Is written as `source` into every torrent that has another or none, which changes its info-hash. Empty leaves it alone.
     pub source: String,
     /// For so many days clients are told why a torrent was removed.
     pub removed_days: u32,
@@ -182,7 +182,8 @@ pub struct AccountsSection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientsSection {
-    /// Only these may announce: the peer id's two letters (`TR`), a prefix (`-TR40*`), or a version (`qB>=4.5`). Empty is all.
+    /// Only these may announce: a client's name or the two letters in its peer id (`Transmission`, `TR`), with a version
+    /// (`qB>=4.5`), or the beginning of a peer id (`-XX00`). Empty is all.
     pub allow: Vec<String>,
     /// These may not, in the same words.
     pub deny: Vec<String>,

@@ -6,6 +6,7 @@ mod change;
 mod check;
 mod file;
 mod load;
+mod office;
 mod origin;
 mod print;
 #[cfg(test)]

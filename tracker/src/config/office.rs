@@ -1,0 +1,32 @@
+//! What the office and the books receive of the settings.
+
+use super::Config;
+use crate::members::books::BooksSettings;
+use crate::members::office::OfficeSettings;
+
+impl Config {
+    /// What the office needs to know; `announce_base` stands before `/{passkey}/announce`.
+    pub fn office(&self, announce_base: String) -> OfficeSettings {
+        let (members, torrents, accounts) = (&self.members, &self.torrents, &self.accounts);
+        OfficeSettings {
+            rotate_grace: members.rotate_grace,
+            networks_alarm: members.networks_alarm.map_or(u32::MAX, std::num::NonZero::get),
+            networks_window: members.networks_age,
+            open: torrents.open,
+            require_private: torrents.require_private,
+            source: torrents.source.clone().unwrap_or_default(),
+            removed_for: torrents.removed_age,
+            tariff: accounts.tariff,
+            tariff_until: accounts.tariff_until,
+            announce_base,
+        }
+    }
+
+    /// How often the books are written.
+    pub fn books(&self) -> BooksSettings {
+        BooksSettings {
+            flush_every: self.accounts.flush,
+            snapshot_every: self.snapshot,
+        }
+    }
+}
