@@ -314,7 +314,7 @@ impl Tally {
         self.made.store(at.as_millis() + 1, Relaxed);
     }
 
-    /// Counts a failure; said once, until one succeeds.
+    /// Counts a failure and says so.
     pub(crate) fn failed(&self, error: &io::Error) {
         self.failures.fetch_add(1, Relaxed);
         warn!(%error, "the snapshot cannot be written; the one before stays");
@@ -422,5 +422,202 @@ impl Keeper {
     /// Since the one in force was made, by this process.
     pub fn age(&self) -> Option<Duration> {
         self.tally.age(self.clock.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+    use shared::announce::AnnounceRequest;
+    use shared::id::{InfoHash, PeerId};
+
+    use super::*;
+    use crate::swarm::{Policy, SwarmLimits, Visit};
+
+    const HEAD: Head = Head {
+        mode: Mode::Private,
+        generation: 7,
+        date: Date(1_000),
+    };
+
+    /// Lets so many bytes through, and is full then.
+    struct Full(Vec<u8>, usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.1 - self.0.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.extend(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn write(out: impl Write, chunks: &[&[u8]]) -> io::Result<()> {
+        let mut writer = Writer::begin(out, HEAD)?;
+        for chunk in chunks {
+            writer.chunk(chunk)?;
+        }
+        writer.end().map(drop)
+    }
+
+    fn publish(folder: &Path, chunks: &[&[u8]]) {
+        let mut draft = Draft::create(folder, HEAD).unwrap();
+        for chunk in chunks {
+            draft.chunk(chunk).unwrap();
+        }
+        draft.finish().unwrap();
+        draft.publish().unwrap();
+    }
+
+    fn chunks(saved: Saved) -> Vec<Vec<u8>> {
+        let mut chunks = Vec::new();
+        let each = |bytes: &[u8]| {
+            chunks.push(bytes.to_vec());
+            Ok(())
+        };
+        saved.read(each).unwrap();
+        chunks
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_as_it_was_and_belongs_to_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Saved::find(folder.path(), Mode::Private).is_none());
+        publish(folder.path(), &[b"one", b"", b"three"]);
+        let saved = Saved::find(folder.path(), Mode::Private).unwrap();
+        assert_eq!(saved.head, HEAD);
+        assert_eq!(chunks(saved), [b"one".to_vec(), b"three".to_vec()]);
+        assert_eq!(names(folder.path()), ["snapshot"]);
+        let mode = fs::metadata(folder.path().join(NAME))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn until_the_new_one_is_whole_the_old_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), &[b"old"]);
+        let mut draft = Draft::create(folder.path(), HEAD).unwrap();
+        draft.chunk(b"half").unwrap();
+        drop(draft);
+        assert_eq!(names(folder.path()), ["snapshot"]);
+        assert_eq!(
+            chunks(Saved::find(folder.path(), Mode::Private).unwrap()),
+            [b"old"]
+        );
+    }
+
+    #[test]
+    fn wherever_the_disk_becomes_full_it_is_an_error() {
+        let mut whole = Vec::new();
+        write(&mut whole, &[b"one", b"two"]).unwrap();
+        for room in 0..whole.len() {
+            write(Full(Vec::new(), room), &[b"one", b"two"]).unwrap_err();
+        }
+        write(Full(Vec::new(), whole.len()), &[b"one", b"two"]).unwrap();
+    }
+
+    #[test]
+    fn any_damage_is_found_and_the_snapshot_put_aside() {
+        let mut whole = Vec::new();
+        write(&mut whole, &[b"one", b"two"]).unwrap();
+        let mut bad: Vec<Vec<u8>> = (0..whole.len()).map(|length| whole[..length].to_vec()).collect();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x11;
+            bad.push(bytes);
+        }
+        bad.push([whole.as_slice(), b"more"].concat());
+        for bytes in bad {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(NAME), &bytes).unwrap();
+            assert!(Saved::find(folder.path(), Mode::Private).is_none(), "{bytes:?}");
+            assert_eq!(names(folder.path()), ["snapshot.damaged"]);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_the_other_mode_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), &[b"one"]);
+        assert!(Saved::find(folder.path(), Mode::Public).is_none());
+        assert_eq!(names(folder.path()), ["snapshot"]);
+    }
+
+    fn announce(swarms: &Swarms, torrent: u8, now: Moment) {
+        let mut request = AnnounceRequest::new(InfoHash([torrent; 20]), PeerId([0; 20]), 6881);
+        request.left = 1;
+        let visit = Visit {
+            now,
+            request: &request,
+            sender: [198, 51, 100, 1].into(),
+            reached: None,
+            policy: &Policy::default(),
+        };
+        swarms.announce(&visit, &mut SmallRng::seed_from_u64(1), &mut Vec::new());
+    }
+
+    fn swarms() -> Arc<Swarms> {
+        Arc::new(Swarms::new(SwarmLimits::default(), [1, 2, 3, 4]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn public_swarms_come_back_with_their_ages_and_the_last_snapshot_is_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::start_at(Date(1_000));
+        let keeper = Keeper::open(folder.path().to_owned(), swarms(), clock);
+        assert_eq!((keeper.age(), keeper.failures()), (None, 0));
+        (0..100).for_each(|torrent| announce(&keeper.swarms, torrent, clock.now()));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Arc::clone(&keeper).run(Duration::from_secs(300), stop.clone()));
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        announce(&keeper.swarms, 200, clock.now());
+        stop.cancel();
+        running.await.unwrap();
+        assert_eq!(keeper.age(), Some(Duration::ZERO));
+
+        // Ten minutes later in another process.
+        let later = Clock::start_at(Date(1_700));
+        let restored = Keeper::open(folder.path().to_owned(), swarms(), later);
+        assert_eq!(restored.swarms.totals().peers(), 101);
+        let timeout = Duration::from_secs(650);
+        (0..SHARD_COUNT).for_each(|shard| drop(restored.swarms.sweep_shard(shard, later.now(), timeout)));
+        assert_eq!(restored.swarms.totals().peers(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_snapshot_of_public_swarms_is_no_reason_not_to_start() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(NAME), "no snapshot at all").unwrap();
+        let keeper = Keeper::open(folder.path().to_owned(), swarms(), Clock::start());
+        assert_eq!(keeper.swarms.totals().peers(), 0);
+        assert_eq!(names(folder.path()), ["snapshot.damaged"]);
+    }
+
+    #[tokio::test]
+    async fn where_it_cannot_be_written_it_is_counted() {
+        let keeper = Keeper::open("/nowhere/at/all".into(), swarms(), Clock::start());
+        Arc::clone(&keeper).try_write().await;
+        assert_eq!((keeper.failures(), keeper.age()), (1, None));
     }
 }

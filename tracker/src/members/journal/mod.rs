@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use tracing::warn;
 
-pub(crate) use reading::read;
 pub use reading::{ReadReport, read_segments};
 use record::Record;
 use shelf::{Folder, Shelf};
@@ -42,7 +41,7 @@ pub struct JournalState {
     pub bytes: u64,
     /// Records written since the start.
     pub records: u64,
-    /// Writes that failed since the start.
+    /// Writes that failed or took too long since the start.
     pub failures: u64,
     /// Entries that found no room in the queue of a disk that stood still.
     pub lost: u64,
@@ -114,6 +113,7 @@ impl Journal {
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if waits(&mut state) {
             state.counts.stalled = true;
+            state.counts.failures += 1;
             warn!("the disk of the journal stands still; announces are answered without waiting for it");
         }
     }

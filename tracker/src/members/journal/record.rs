@@ -1,6 +1,6 @@
 //! An entry of the journal as bytes: one length for all, so that a damaged one hides no other. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use shared::announce::Event;
 use shared::id::PeerId;
@@ -178,6 +178,8 @@ impl Eye<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
