@@ -24,6 +24,9 @@ mod tokens;
 mod torrents;
 mod tracker;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
