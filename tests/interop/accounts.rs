@@ -248,11 +248,11 @@ fn are_what_three_clients_say_though_the_tracker_was_killed_while_they_transferr
     village.wait_for_peers(3);
     let mut dice = SmallRng::seed_from_u64(12);
     for _ in 0..KILLS {
-        let answered = village.tracker.metric("tracker_announces_total");
+        let answered = village.tracker.metric("tracker_requests_total");
         let more = f64::from(dice.random_range(1..3));
         village
             .tracker
-            .wait_for_metric("tracker_announces_total", answered + more);
+            .wait_for_metric("tracker_requests_total", answered + more);
         spin(Duration::from_millis(dice.random_range(0..20)));
         village.tracker.kill();
         village.tracker.start();
