@@ -19,7 +19,7 @@ use crate::members::store::{Kind, Role};
 pub(super) enum Command {
     /// Add a member, and print its passkey and announce URL
     Add {
-        /// Up to 64 letters, digits, dots, dashes and underscores
+        /// What to call it; only the owner sees it
         name: String,
         /// Gives all rights at the API
         #[arg(long)]

@@ -20,7 +20,6 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -180,15 +179,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
 
 impl Common {
     /// Where this command's settings come from; `typed` are its own flags.
-    fn origin(&self, typed: Typed) -> Arc<Origin> {
-        Arc::new(Origin {
+    fn origin(&self, typed: Typed) -> Origin {
+        Origin {
             path: self.config.clone(),
             typed: Typed {
                 data: self.data.clone(),
                 log: self.log.clone(),
                 ..typed
             },
-        })
+        }
     }
 
     /// The settings from all sources. A mistake in them is a mistake in what was typed.

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
 
-use super::output::print;
+use super::invite::redeem_line;
+use super::output::{print, tell};
 use super::{Common, Failure};
-use crate::config::{Config, Typed};
+use crate::address::Base;
+use crate::api::ReloadWanted;
+use crate::config::{Config, Loaded, Mode, Origin, Typed};
 use crate::server::Server;
 
 /// Threads for what is not an announce; lanes have their own.
@@ -38,10 +42,10 @@ pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
         public,
         ..Typed::default()
     });
-    let loaded = origin.load().map_err(Failure::usage)?;
-    let mut config = origin.config().map_err(Failure::usage)?;
+    let Loaded { file, unread } = origin.load().map_err(Failure::usage)?;
+    let mut config = Config::try_from(&file).map_err(Failure::usage)?;
     crate::log::start(&config.log).map_err(Failure::usage)?;
-    for variable in &loaded.unread {
+    for variable in &unread {
         warn!(variable, "nothing reads this environment variable");
     }
     bound_connections(&mut config);
@@ -51,40 +55,99 @@ pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
         .build();
     runtime
         .map_err(Failure::failed)?
-        .block_on(serve(config, common.json))
+        .block_on(serve(config, origin, common.json))
 }
 
-async fn serve(config: Config, json: bool) -> Result<(), Failure> {
+async fn serve(config: Config, origin: Origin, json: bool) -> Result<(), Failure> {
     // Installed before anything is announced: whoever reads our addresses may stop us at once.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let server = Server::start(config).await.map_err(Failure::failed)?;
-    match announce(&server, json) {
+    let listen = |kind| signal(kind).map_err(Failure::failed);
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut server = Server::start(config.clone()).await.map_err(Failure::failed)?;
+    let mut reloads = server.take_reloads();
+    match announce(&server, &config, json) {
         // Whoever read our addresses needs no more of them; the tracker is still wanted.
         Ok(()) | Err(Failure::Closed) => (),
         Err(failure) => return Err(failure),
     }
-    tokio::select! {
-        _ = terminate.recv() => info!("asked to stop"),
-        _ = interrupt.recv() => info!("interrupted"),
+    welcome(&server, &config);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break info!("asked to stop"),
+            _ = interrupt.recv() => break info!("interrupted"),
+            _ = hangup.recv() => drop(reload(&server, &origin)),
+            wanted = asked(reloads.as_mut()) => {
+                // Whoever asked may have gone away.
+                let _ = wanted.answer.send(reload(&server, &origin));
+            }
+        }
     }
     server.stop().await;
     info!("stopped");
     Ok(())
 }
 
+/// The next request of the API to read the settings again.
+async fn asked(reloads: Option<&mut mpsc::Receiver<ReloadWanted>>) -> ReloadWanted {
+    let wanted = match reloads {
+        Some(reloads) => reloads.recv().await,
+        None => None,
+    };
+    match wanted {
+        Some(wanted) => wanted,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the settings again, and hands them over if all of them can be used.
+fn reload(server: &Server, origin: &Origin) -> Result<Vec<String>, String> {
+    let read = origin.config().map_err(|error| error.to_string());
+    let applied = read.and_then(|mut config| {
+        bound_connections(&mut config);
+        server.reload(config).map_err(|error| error.to_string())
+    });
+    match &applied {
+        Ok(changes) => info!(changes = changes.len(), "the settings were read again"),
+        Err(error) => error!(%error, "the settings stay as they were"),
+    }
+    applied
+}
+
+/// What the owner must know before anything else: how others find this tracker, and how to become its owner.
+fn welcome(server: &Server, config: &Config) {
+    let Some(office) = server.office() else { return };
+    let base = Base::of(config, server.http_addresses());
+    if base.guessed {
+        warn!(
+            address = base.url,
+            "tracker.public_url is not set: announce URLs are given out with this address"
+        );
+    }
+    if let Some(code) = office.offer_ownership() {
+        tell(format_args!(
+            "This tracker has no owner yet. Whoever sends this becomes the owner, and is told a passkey and a token with all rights:\n\n  \
+             {}\n\nThe code works once. On this machine none is needed: `tracker member add NAME --owner` does the same.",
+            redeem_line(&base.url, "owner", &code)
+        ));
+    }
+}
+
 /// Says where it listens.
-fn announce(server: &Server, json: bool) -> Result<(), Failure> {
+fn announce(server: &Server, config: &Config, json: bool) -> Result<(), Failure> {
+    let path = match config.mode {
+        Mode::Public(_) => "/announce",
+        Mode::Private => "/{passkey}/announce",
+    };
     for &address in server.http_addresses() {
-        announce_http(address, json)?;
+        announce_http(address, path, json)?;
     }
     server
         .admin_address()
         .map_or(Ok(()), |address| announce_admin(address, json))
 }
 
-fn announce_http(address: SocketAddr, json: bool) -> Result<(), Failure> {
-    let announce = format!("http://{address}/announce");
+fn announce_http(address: SocketAddr, path: &str, json: bool) -> Result<(), Failure> {
+    let announce = format!("http://{address}{path}");
     if json {
         return print(json!({ "listening": "http", "address": address.to_string(), "announce": announce }));
     }

@@ -153,8 +153,7 @@ fn warn(torrent: &TorrentCard) {
     }
     if torrent.former.is_some() {
         tell(format_args!(
-            "note: the info-hash has changed and the file that you have no longer fits; \
-             `tracker torrent show {} --for NAME --output FILE` writes one that does",
+            "note: `tracker torrent show {} --for NAME --output FILE` writes the registered one",
             short_hash(torrent.info_hash_v1.as_deref(), torrent.info_hash_v2.as_deref())
         ));
     }

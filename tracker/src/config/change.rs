@@ -10,7 +10,7 @@ use super::file::{
 use super::{Config, Mode};
 
 /// Settings and whole sections that a running tracker takes over. Everything else waits for a restart.
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 11] = [
     "tracker.log",
     "tracker.public_url",
     "http.trusted_proxies",
@@ -20,6 +20,7 @@ const LIVE: [&str; 10] = [
     "torrents",
     "accounts",
     "clients",
+    "snapshot",
     "reachability",
 ];
 
@@ -62,7 +63,9 @@ impl Config {
             if old == new {
                 continue;
             }
-            let list = if is_live(&key) {
+            // Anyone's swarms are written by a clock that is set once.
+            let fixed = matches!(self.mode, Mode::Public(_)) && key == "snapshot.secs";
+            let list = if is_live(&key) && !fixed {
                 &mut changes.live
             } else {
                 &mut changes.restart

@@ -239,10 +239,9 @@ fn check_accounts(accounts: &AccountsSection) -> Result<(), ConfigError> {
 
 fn check_clients(clients: &ClientsSection) -> Result<(), ConfigError> {
     for (key, list) in [("clients.allow", &clients.allow), ("clients.deny", &clients.deny)] {
-        ClientRules::parse(list, &[]).map_err(|error| ConfigError::Value {
+        ClientRules::parse(list, &[]).map_err(|error| ConfigError::List {
             key,
             why: error.to_string(),
-            value: error.rule,
         })?;
     }
     Ok(())

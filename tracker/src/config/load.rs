@@ -57,6 +57,8 @@ pub enum ConfigError {
         value: String,
         allowed: &'static str,
     },
+    #[error("{key}: {why}")]
+    List { key: &'static str, why: String },
     #[error("{key} = {value}: {why}")]
     Value {
         key: &'static str,

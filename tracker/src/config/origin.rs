@@ -1,7 +1,6 @@
 //! Where settings came from, so that a running tracker can read them again: the same file, the same variables, the same flags.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::{Config, ConfigError, Loaded, Typed, load};
 
@@ -20,12 +19,8 @@ impl Origin {
         load(self.path.as_deref(), std::env::vars_os(), self.typed.clone())
     }
 
-    /// The settings as they are now in all sources, checked. They remember where they came from.
-    pub fn config(self: &Arc<Self>) -> Result<Config, ConfigError> {
-        let loaded = self.load()?;
-        Ok(Config {
-            origin: Some(Arc::clone(self)),
-            ..Config::try_from(&loaded.file)?
-        })
+    /// The settings as they are now in all sources, checked.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        Config::try_from(&self.load()?.file)
     }
 }

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,7 +12,7 @@ use super::file::{
     AccountsSection, AnnounceSection, ClientsSection, File, HttpSection, LimitsSection, MembersSection,
     ScrapeSection, TorrentsSection,
 };
-use super::{Admission, ConfigError, Origin};
+use super::{Admission, ConfigError};
 use crate::members::ids::Date;
 use crate::members::rules::Tariff;
 
@@ -45,8 +44,6 @@ pub struct Config {
     pub snapshot: Duration,
     /// Whether peers are tried in the background.
     pub reachability: bool,
-    /// Where these settings came from and can be read again; none where a program made them.
-    pub origin: Option<Arc<Origin>>,
 }
 
 /// Who may use a tracker.
@@ -224,7 +221,6 @@ impl Config {
             clients: (&file.clients).into(),
             snapshot: Duration::from_secs(file.snapshot.secs),
             reachability: file.reachability.check,
-            origin: None,
         }
     }
 }

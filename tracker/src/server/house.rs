@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::{LAST_WORDS, Parts, StartError, steering};
+use super::{LAST_WORDS, Parts, StartError};
+use crate::address::Base;
 use crate::api::control::{self, Control};
 use crate::api::{self, Api, ApiParts, ReloadWanted, Running};
 use crate::clock::Clock;
@@ -119,8 +120,7 @@ async fn open_members(
             "the secret is new although there are members: nobody's key works, every member needs a new one"
         );
     }
-    let base = steering::announce_base(config, http);
-    let settings = steering::office_settings(config, base);
+    let settings = config.office(Base::of(config, http).url);
     let opened = Office::open(store.clone(), &secret, clock, settings).await;
     let office = opened.map_err(|source| StartError::Store {
         path: crate::folder::database(folder.path()),
@@ -134,7 +134,7 @@ async fn open_members(
         register: Arc::clone(office.register()),
         folder: folder.path().to_owned(),
         clock,
-        settings: steering::books_settings(config),
+        settings: config.books(),
     })
     .await?;
     let tracer = Tracer::new();

@@ -12,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::house::{Built, Members, PULSE};
+use crate::address::Base;
 use crate::clock::Clock;
 use crate::config::{Config, Http};
 use crate::http::desk::{Desk, ScrapeRules, Settings};
 use crate::http::forwarded::Trust;
 use crate::http::outside::{self, Outside};
 use crate::http::prober::Prober;
-use crate::members::books::{Books, BooksSettings};
+use crate::members::books::Books;
 use crate::members::clients::{ClientRuleError, ClientRules};
-use crate::members::office::{Office, OfficeSettings};
+use crate::members::office::Office;
 use crate::metrics::Metrics;
 use crate::swarm::{Pace, Policy};
 
@@ -134,7 +135,6 @@ fn merged(old: &Config, new: Config) -> Config {
         data: old.data.clone(),
         admin: old.admin,
         limits: old.limits.clone(),
-        snapshot: old.snapshot,
         ..new
     }
 }
@@ -201,11 +201,13 @@ impl Steering {
             warn!(%change, "setting needs a restart");
             said.push(format!("{change} (after a restart)"));
         }
+        // The filter was checked with the settings.
+        let _ = crate::log::change(&config.log);
         self.trust.set(config.http.trusted_proxies.clone());
         if let Some(crew) = &self.members {
-            crew.office
-                .set_settings(office_settings(&config, announce_base(&config, &self.http)));
-            crew.books.set_settings(books_settings(&config));
+            let base = Base::of(&config, &self.http);
+            crew.office.set_settings(config.office(base.url));
+            crew.books.set_settings(config.books());
             crew.prober.switch(config.reachability);
         }
         now.config = merged(&now.config, config);
@@ -269,43 +271,4 @@ pub(super) async fn pulse(steering: Arc<Steering>, metrics: Arc<Metrics>, stop: 
             .max(1);
         steering.follow(came / secs);
     }
-}
-
-/// What the office needs of the settings.
-pub(super) fn office_settings(config: &Config, announce_base: String) -> OfficeSettings {
-    OfficeSettings {
-        rotate_grace: config.members.rotate_grace,
-        networks_alarm: config
-            .members
-            .networks_alarm
-            .map_or(u32::MAX, std::num::NonZero::get),
-        networks_window: config.members.networks_age,
-        open: config.torrents.open,
-        require_private: config.torrents.require_private,
-        source: config.torrents.source.clone().unwrap_or_default(),
-        removed_for: config.torrents.removed_age,
-        tariff: config.accounts.tariff,
-        tariff_until: config.accounts.tariff_until,
-        announce_base,
-    }
-}
-
-/// What the books need of them.
-pub(super) fn books_settings(config: &Config) -> BooksSettings {
-    BooksSettings {
-        flush_every: config.accounts.flush,
-        snapshot_every: config.snapshot,
-    }
-}
-
-/// What stands before `/{passkey}/announce` in the addresses that people are given.
-pub(super) fn announce_base(config: &Config, http: &[SocketAddr]) -> String {
-    if let Some(url) = &config.public_url {
-        return url.clone();
-    }
-    let first = http
-        .first()
-        .copied()
-        .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 6969)));
-    format!("http://{first}")
 }
