@@ -7,6 +7,8 @@
 //!   └────── settle ◀── written ─┘            └ syncer: fsync each second
 //! ```
 
+#[cfg(test)]
+pub(crate) mod disk;
 mod reading;
 pub(crate) mod record;
 mod shelf;

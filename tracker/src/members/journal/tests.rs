@@ -1,15 +1,14 @@
 //! The journal on good disks and on disks that are full, hang, or have lost bytes.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
 use shared::announce::Event;
 use shared::id::PeerId;
 
+use super::disk::Disk;
 use super::reading::read;
 use super::record::{RECORD_BYTES, encode};
-use super::shelf::SegmentFile;
 use super::*;
 use crate::members::ids::{Date, MemberId, TorrentId, Which};
 use crate::members::ledger::SessionKey;
@@ -49,93 +48,6 @@ fn read_back(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
     .unwrap();
     assert_eq!(report.entries, numbers.len() as u64);
     (numbers, report.damaged, report.damaged_bytes)
-}
-
-/// Files in memory on a disk that does what a test wants.
-#[derive(Clone, Default)]
-struct Disk(Arc<(Mutex<Contents>, Condvar)>);
-
-#[derive(Default)]
-struct Contents {
-    files: BTreeMap<u64, Vec<u8>>,
-    /// Bytes that still fit, where there is a limit.
-    room: Option<usize>,
-    hangs: bool,
-}
-
-impl Disk {
-    fn set(&self, change: impl FnOnce(&mut Contents)) {
-        change(&mut self.0.0.lock().unwrap());
-        self.0.1.notify_all();
-    }
-
-    fn file(&self, segment: u64) -> Option<Vec<u8>> {
-        self.0.0.lock().unwrap().files.get(&segment).cloned()
-    }
-}
-
-impl Shelf for Disk {
-    fn open(&self, segment: u64) -> io::Result<(Arc<dyn SegmentFile>, u64)> {
-        let mut contents = self.0.0.lock().unwrap();
-        let length = contents.files.entry(segment).or_default().len();
-        Ok((Arc::new(DiskFile(self.clone(), segment)), length as u64))
-    }
-
-    fn remove(&self, segment: u64) -> io::Result<()> {
-        self.0.0.lock().unwrap().files.remove(&segment);
-        Ok(())
-    }
-
-    fn list(&self) -> io::Result<Vec<u64>> {
-        Ok(self.0.0.lock().unwrap().files.keys().copied().collect())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct DiskFile(Disk, u64);
-
-impl SegmentFile for DiskFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (contents, freed) = &*self.0.0;
-        let contents = contents.lock().unwrap();
-        let mut contents = freed.wait_while(contents, |contents| contents.hangs).unwrap();
-        let fits = contents.room.unwrap_or(bytes.len()).min(bytes.len());
-        contents.room = contents.room.map(|room| room - fits);
-        let file = contents.files.entry(self.1).or_default();
-        file.truncate(usize::try_from(offset).unwrap());
-        file.extend(&bytes[..fits]);
-        if fits < bytes.len() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Journal {
-    /// Waits until the writer has done all it was asked to.
-    fn rest(&self) {
-        let state = self.shared.lock();
-        let busy = |state: &mut State| state.clear || state.done < state.entered;
-        drop(self.shared.done.wait_while(state, busy).unwrap());
-    }
-
-    /// Waits until a write has failed.
-    fn fail(&self) {
-        let state = self.shared.lock();
-        drop(
-            self.shared
-                .done
-                .wait_while(state, |state| !state.counts.failing)
-                .unwrap(),
-        );
-    }
 }
 
 #[test]
@@ -191,7 +103,7 @@ fn a_folder_that_cannot_be_written_is_known_at_the_start() {
 #[test]
 fn a_disk_that_hangs_holds_nobody_up_and_loses_nothing_once_it_goes_on() {
     let disk = Disk::default();
-    let journal = Journal::open_on(Box::new(disk.clone()), 1).unwrap();
+    let journal = Journal::on(&disk, 1);
     disk.set(|contents| contents.hangs = true);
     journal.enter(1, &entry(1));
     journal.settle();
@@ -210,7 +122,7 @@ fn a_disk_that_hangs_holds_nobody_up_and_loses_nothing_once_it_goes_on() {
 #[test]
 fn the_queue_of_a_disk_that_hangs_is_bounded() {
     let disk = Disk::default();
-    let journal = Journal::open_on(Box::new(disk.clone()), 1).unwrap();
+    let journal = Journal::on(&disk, 1);
     disk.set(|contents| contents.hangs = true);
     for number in 0..u32::try_from(QUEUE_MAX).unwrap() + 5 {
         journal.enter(1, &entry(number));
@@ -227,7 +139,7 @@ fn the_queue_of_a_disk_that_hangs_is_bounded() {
 #[test]
 fn a_full_disk_holds_nobody_up_and_has_every_entry_once_when_there_is_room() {
     let disk = Disk::default();
-    let journal = Journal::open_on(Box::new(disk.clone()), 1).unwrap();
+    let journal = Journal::on(&disk, 1);
     disk.set(|contents| contents.room = Some(RECORD_BYTES * 3 / 2));
     journal.enter(1, &entry(1));
     journal.settle();
@@ -251,7 +163,7 @@ fn a_full_disk_holds_nobody_up_and_has_every_entry_once_when_there_is_room() {
 #[test]
 fn what_the_store_has_meanwhile_is_not_written_any_more() {
     let disk = Disk::default();
-    let journal = Journal::open_on(Box::new(disk.clone()), 1).unwrap();
+    let journal = Journal::on(&disk, 1);
     disk.set(|contents| contents.room = Some(0));
     journal.enter(1, &entry(1));
     journal.fail();
@@ -264,7 +176,7 @@ fn what_the_store_has_meanwhile_is_not_written_any_more() {
 #[test]
 fn dropped_it_writes_what_is_queued() {
     let disk = Disk::default();
-    let journal = Journal::open_on(Box::new(disk.clone()), 1).unwrap();
+    let journal = Journal::on(&disk, 1);
     disk.set(|contents| contents.hangs = true);
     (1..4).for_each(|number| journal.enter(1, &entry(number)));
     let shared = Arc::clone(&journal.shared);
