@@ -7,6 +7,8 @@ mod marks;
 mod start;
 
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
