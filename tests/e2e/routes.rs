@@ -12,7 +12,7 @@ const WALKERS: [&str; 7] = [
 ];
 
 /// `+` is let in, `-` is not.
-const RIGHTS: [(&str, &str); 32] = [
+const RIGHTS: [(&str, &str); 35] = [
     ("GET /openapi.json", "+++++++"),
     ("POST /owner", "+++++++"),
     ("POST /invitations/redeem", "+++++++"),
@@ -43,6 +43,9 @@ const RIGHTS: [(&str, &str); 32] = [
     ("PUT /torrents/{hash}/tariff", "---+-++"),
     ("GET /tariff", "--+--++"),
     ("PUT /tariff", "-----++"),
+    ("DELETE /torrents/{hash}/tariff", "---+-++"),
+    ("DELETE /tariff", "-----++"),
+    ("GET /audit", "-----++"),
     ("POST /reload", "-----++"),
     ("POST /backup", "------+"),
 ];

@@ -60,7 +60,7 @@ pub struct NewInvitation {
     pub uses: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Stamp>,
-    /// The member who invites; by default the one who asks.
+    /// The member who invites: by default the one whose token it is; another takes the scope admin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// A word for the owner's memory.

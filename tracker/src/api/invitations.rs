@@ -15,6 +15,7 @@ use super::bodies::{InvitationPage, NewInvitation, Page, Redeem};
 use super::body::{Asked, Json, MaybeJson, Named};
 use super::guard::CameFrom;
 use super::problem::Problem;
+use super::scope::Scope;
 use crate::members::office::{Actor, AddInvitation, InvitationCard, MemberCard, OfficeError, OwnerCard};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -36,18 +37,14 @@ async fn list(
     Ok(Answered(InvitationPage { invitations, total }))
 }
 
-/// Makes an invitation; its code is told only now. The member whose token it is stands as the one who
-/// invites, where no other is named.
+/// Makes an invitation; its code is told only now. The member whose token it is stands as the one who invites.
 #[utoipa::path(post, path = "/invitations", tag = "invitations", request_body = Option<NewInvitation>, responses((status = 201, body = InvitationCard)))]
 async fn create(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,
     MaybeJson(new): MaybeJson<NewInvitation>,
 ) -> Result<(StatusCode, Answered<InvitationCard>), Problem> {
-    let by = match &new.by {
-        Some(name) => Actor::Member(api.office().member_id(name)?),
-        None => Api::actor(&identity),
-    };
+    let by = inviter(&api, &identity, new.by.as_deref())?;
     let new = AddInvitation {
         expires: new.expires.map(|stamp| stamp.0),
         uses: new.uses.unwrap_or(1),
@@ -55,6 +52,19 @@ async fn create(
     };
     let card = api.office().create_invitation(&by, new).await?;
     Ok((StatusCode::CREATED, Answered(card)))
+}
+
+/// In whose name somebody invites.
+fn inviter(api: &Api, identity: &Identity, named: Option<&str>) -> Result<Actor, Problem> {
+    let Some(name) = named else {
+        return Ok(Api::actor(identity));
+    };
+    let member = api.office().member_id(name)?;
+    if identity.may(Scope::Admin) || identity.member() == Some(member) {
+        return Ok(Actor::Member(member));
+    }
+    let why = "by: to invite in the name of another takes a token with the scope admin";
+    Err(Problem::new(StatusCode::FORBIDDEN, why))
 }
 
 /// Takes an invitation back. Who came by it stays.

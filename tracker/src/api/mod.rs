@@ -33,6 +33,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
+use axum::routing::any;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -104,7 +105,7 @@ impl Api {
     fn may_try(&self, from: Option<IpAddr>) -> Result<(), Problem> {
         let wait = from.and_then(|from| self.guesses.wait(from, self.parts.clock.now()));
         wait.map_or(Ok(()), |wait| {
-            let secs = wait.as_secs() + 1;
+            let secs = problem::whole_secs(wait);
             let why = format!("too many wrong keys came from your network: wait {secs} s");
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why).after(wait))
         })
@@ -139,7 +140,9 @@ pub fn router(api: &Arc<Api>) -> Router {
         .layer(axum::Extension(openapi::Text::of(&document)))
         .fallback(async || nothing())
         .with_state(Arc::clone(api));
-    Router::new().nest(table::PREFIX, routes)
+    Router::new()
+        .nest(table::PREFIX, routes)
+        .route("/api/v1/", any(async || nothing()))
 }
 
 fn routes() -> utoipa_axum::router::OpenApiRouter<Arc<Api>> {

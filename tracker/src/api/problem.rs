@@ -108,6 +108,11 @@ impl Problem {
     }
 }
 
+/// Seconds, rounded up: who comes back too early is sent away again.
+pub(crate) fn whole_secs(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let text = serde_json::to_vec(&self.document()).unwrap_or_default();
@@ -120,8 +125,7 @@ impl IntoResponse for Problem {
             fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.retry_after {
-            // A second too many is better than one too few.
-            fields.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(whole_secs(wait)));
         }
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
             fields.insert(header::ALLOW, allow);

@@ -60,7 +60,7 @@ pub const TABLE: &[Rule] = &[
     rule("DELETE", "/invitations/{id}", Who::Scope(Scope::Members)),
     rule("GET", "/tokens", Who::Scope(Scope::Admin)),
     rule("POST", "/tokens", Who::Scope(Scope::Admin)),
-    rule("DELETE", "/tokens/{name}", Who::Scope(Scope::Admin)),
+    rule("DELETE", "/tokens/{id}", Who::Scope(Scope::Admin)),
     rule("GET", "/torrents", Who::Scope(Scope::Read)),
     rule("POST", "/torrents", Who::Scope(Scope::Torrents)),
     rule("GET", "/torrents/{hash}", Who::Scope(Scope::Read)),

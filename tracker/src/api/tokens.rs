@@ -47,7 +47,7 @@ async fn create(
 }
 
 /// Takes a token back, by its name or number.
-#[utoipa::path(delete, path = "/tokens/{name}", tag = "tokens", params(("name" = String, Path)), responses((status = 204)))]
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 204)))]
 async fn revoke(
     State(api): State<Arc<Api>>,
     Extension(identity): Extension<Identity>,

@@ -59,7 +59,10 @@ async fn add(
         ));
     };
     let (parts, body) = request.into_parts();
-    expect_type(&parts.headers, &[TORRENT_TYPE, "application/octet-stream"])?;
+    // A torrent is known by its bytes; only what is plainly meant as something else is turned away.
+    if parts.headers.contains_key(header::CONTENT_TYPE) {
+        expect_type(&parts.headers, &[TORRENT_TYPE, "application/octet-stream"])?;
+    }
     let file = TORRENT.read(&parts.headers, body).await?;
     let wishes = AddTorrent {
         private: wishes.private,

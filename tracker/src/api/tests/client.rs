@@ -142,10 +142,7 @@ async fn a_slow_body_does_not_hold_a_connection_of_the_public_port() {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let site = site(&house, &tasks, &stop);
     let (mut stranger, served) = tokio::io::duplex(4_096);
-    let caller = Caller {
-        ip: SOMEWHERE.parse().unwrap(),
-        reached: None,
-    };
+    let caller = Caller::from(SOMEWHERE.parse::<IpAddr>().unwrap());
     tokio::time::pause();
     let serving = tokio::spawn(async move { site.serve(served, Vec::new(), caller).await });
     let head = "POST /api/v1/owner HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{";

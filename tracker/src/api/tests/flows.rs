@@ -70,7 +70,7 @@ async fn a_member_is_added_shown_disabled_enabled_and_forgotten() {
     house
         .hear(ask("POST", "/members").here().json(&json!({ "name": "ada" })))
         .await
-        .is_problem(409, "ada");
+        .is_problem(409, "Ada");
     let card = house.do_here("GET", "/members/Ada", &json!({})).await;
     for (field, value) in [
         ("uploaded", json!(0)),
@@ -108,6 +108,8 @@ async fn a_member_is_added_shown_disabled_enabled_and_forgotten() {
     assert_ne!(card["passkey"], old);
     let dead = house.hear(ask("GET", "/me").key(old.as_str().unwrap())).await;
     assert_eq!(dead.status, 401, "{}", dead.words());
+    let audit = house.do_here("GET", "/audit", &json!({})).await;
+    assert!(audit["changes"].as_array().unwrap().len() >= 6, "{audit}");
     assert_eq!(
         house.hear(ask("DELETE", "/members/Ada").here()).await.status,
         StatusCode::NO_CONTENT
@@ -116,8 +118,6 @@ async fn a_member_is_added_shown_disabled_enabled_and_forgotten() {
         .hear(ask("GET", "/members/Ada").here())
         .await
         .is_problem(404, "Ada");
-    let audit = house.do_here("GET", "/audit", &json!({})).await;
-    assert!(audit["changes"].as_array().unwrap().len() >= 6, "{audit}");
 }
 
 #[tokio::test]
@@ -273,4 +273,28 @@ async fn a_backup_is_written_once_and_only_from_here() {
         .hear(ask("POST", "/backup").key(&admin).json(&wish))
         .await
         .is_problem(403, "command line");
+}
+
+#[tokio::test]
+async fn only_admins_invite_in_the_name_of_another() {
+    let house = House::open().await;
+    house.member("Ada").await;
+    house.member("Bob").await;
+    let wish = json!({ "by": "Ada" });
+    assert_eq!(house.do_here("POST", "/invitations", &wish).await["by"], "Ada");
+    let bob = house
+        .token("Bob's", &[Scope::Members], json!({ "member": "Bob" }))
+        .await;
+    house
+        .hear(ask("POST", "/invitations").key(&bob).json(&wish))
+        .await
+        .is_problem(403, "admin");
+    let own = house
+        .hear(
+            ask("POST", "/invitations")
+                .key(&bob)
+                .json(&json!({ "by": "bob" })),
+        )
+        .await;
+    assert_eq!(House::good(&own)["by"], "Bob");
 }

@@ -112,10 +112,7 @@ impl Ask {
         if self.local {
             request.extensions_mut().insert(Local);
         } else {
-            request.extensions_mut().insert(Caller {
-                ip: self.from,
-                reached: None,
-            });
+            request.extensions_mut().insert(Caller::from(self.from));
         }
         request
     }

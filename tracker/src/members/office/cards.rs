@@ -40,7 +40,8 @@ impl Serialize for Stamp {
 impl<'de> Deserialize<'de> for Stamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let unreadable = |_| format!("{text:?} is no date such as 2027-01-31T12:00:00Z");
+        text.parse().map_err(unreadable).map_err(serde::de::Error::custom)
     }
 }
 
