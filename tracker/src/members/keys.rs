@@ -290,7 +290,7 @@ pub fn code_hash(typed: &str) -> Option<[u8; 32]> {
             '-' | ' ' | '\u{2010}'..='\u{2015}' => (),
             'O' => bare.push('0'),
             'I' | 'L' => bare.push('1'),
-            letter if letter.is_ascii() && ALPHABET.contains(&(letter as u8)) => bare.push(letter),
+            letter if u8::try_from(letter).is_ok_and(|byte| ALPHABET.contains(&byte)) => bare.push(letter),
             _ => return None,
         }
     }
@@ -300,4 +300,235 @@ pub fn code_hash(typed: &str) -> Option<[u8; 32]> {
 /// Whether two hashes are the same, in constant time.
 pub fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
     left.ct_eq(right).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    const FIELDS: KeyFields = KeyFields {
+        kind: KeyKind::Member,
+        member: MemberId(7),
+        generation: 1,
+        scope: None,
+    };
+
+    fn secret() -> Secret {
+        Secret::new(&[42; 32])
+    }
+
+    fn fields() -> impl Strategy<Value = KeyFields> {
+        let scope = proptest::option::of(any::<u32>());
+        let parts = (any::<bool>(), any::<u32>(), any::<u32>(), scope);
+        parts.prop_map(|(guest, member, generation, scope)| KeyFields {
+            kind: if guest { KeyKind::Guest } else { KeyKind::Member },
+            member: MemberId(member),
+            generation,
+            scope: scope.map(TorrentId),
+        })
+    }
+
+    /// The same bytes by another way: `hmac(b'kinswarm key' ‖ …)` of Python.
+    #[test]
+    fn a_key_is_the_one_that_it_always_was() {
+        assert_eq!(
+            secret().derive(&FIELDS).as_str(),
+            "ieaaaaahe5k52ojtix6fw5mrsl373ku2"
+        );
+        let guest = KeyFields {
+            kind: KeyKind::Guest,
+            scope: Some(TorrentId(3)),
+            generation: 18,
+            ..FIELDS
+        };
+        assert_eq!(
+            secret().derive(&guest).as_str(),
+            "oiaaaaahn5b55nmqjjiefynd37odmexs"
+        );
+    }
+
+    #[test]
+    fn other_secrets_members_generations_and_scopes_have_other_keys() {
+        let key = secret().derive(&FIELDS);
+        let others = [
+            Secret::new(&[43; 32]).derive(&FIELDS),
+            secret().derive(&KeyFields {
+                member: MemberId(8),
+                ..FIELDS
+            }),
+            secret().derive(&KeyFields {
+                generation: 2,
+                ..FIELDS
+            }),
+            secret().derive(&KeyFields {
+                generation: 17,
+                ..FIELDS
+            }),
+            secret().derive(&KeyFields {
+                kind: KeyKind::Guest,
+                ..FIELDS
+            }),
+            secret().derive(&KeyFields {
+                scope: Some(TorrentId(1)),
+                ..FIELDS
+            }),
+            secret().derive(&KeyFields {
+                scope: Some(TorrentId(0)),
+                ..FIELDS
+            }),
+        ];
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(*other, key, "{index}");
+            assert!(!key.is(other.as_str().as_bytes()));
+        }
+    }
+
+    #[test]
+    fn the_generation_is_known_by_its_last_bits() {
+        let claim = |generation| {
+            read(
+                secret()
+                    .derive(&KeyFields { generation, ..FIELDS })
+                    .as_str()
+                    .as_bytes(),
+            )
+            .unwrap()
+        };
+        assert_eq!(claim(5).generation(5), Some(5));
+        assert_eq!(claim(5).generation(6), Some(5));
+        assert_eq!(claim(5).generation(20), Some(5));
+        assert_eq!(
+            claim(5).generation(21),
+            Some(21),
+            "sixteen are as many as the key tells apart"
+        );
+        assert_eq!(claim(5).generation(4), None, "a key of the future is none");
+        assert_eq!(claim(u32::MAX).generation(u32::MAX), Some(u32::MAX));
+    }
+
+    #[test]
+    fn what_is_no_key_by_its_form_is_none() {
+        let key = secret().derive(&FIELDS).to_string();
+        assert!(read(key.as_bytes()).is_some());
+        let short = key.get(1..).unwrap();
+        for wrong in [
+            "",
+            "announce",
+            short,
+            &format!("{key}a"),
+            &key.to_uppercase(),
+            &key.replace('e', "1"),
+            &"a".repeat(32),
+            &"0".repeat(32),
+            &"é".repeat(16),
+        ] {
+            assert_eq!(read(wrong.as_bytes()), None, "{wrong}");
+            assert!(!secret().derive(&FIELDS).is(wrong.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown_by_debug() {
+        let mut dice = StdRng::seed_from_u64(1);
+        let key = secret().derive(&FIELDS);
+        let token = make_token(&mut dice);
+        let shown = format!("{key:?} {:?} {token:?}", secret());
+        assert!(
+            !shown.contains(key.as_str()) && !shown.contains(token.text()),
+            "{shown}"
+        );
+        assert!(!shown.contains("42"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash_and_by_nothing_less() {
+        let mut dice = StdRng::seed_from_u64(1);
+        let token = make_token(&mut dice);
+        assert_eq!((token.text().len(), token.text().get(..4)), (56, Some("kin_")));
+        assert!(same(&token_hash(token.text()).unwrap(), &token.hash()));
+        assert_ne!(make_token(&mut dice).hash(), token.hash());
+        let cut = token.text().get(..55).unwrap();
+        for wrong in [
+            "",
+            "kin_",
+            cut,
+            &format!("{cut}!"),
+            &token.text().to_uppercase(),
+            &token.text().replace("kin_", "nik_"),
+        ] {
+            assert_eq!(token_hash(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_read_however_people_type_it() {
+        let mut dice = StdRng::seed_from_u64(1);
+        let code = make_code(&mut dice);
+        let text = code.text();
+        assert_eq!((text.len(), text.matches('-').count()), (19, 3), "{text}");
+        let typed = [
+            text.to_owned(),
+            text.to_lowercase(),
+            text.replace('-', ""),
+            text.replace('-', " "),
+            format!("  {} ", text.replace('-', "–")),
+            text.replace('0', "o").replace('1', "l"),
+            text.replace('0', "O").replace('1', "i"),
+        ];
+        for typed in typed {
+            assert_eq!(code_hash(&typed), Some(code.hash()), "{typed}");
+        }
+        let cut = text.get(1..).unwrap();
+        for wrong in [
+            "",
+            "-",
+            cut,
+            &format!("{text}A"),
+            &text.replace('-', "_"),
+            &format!("{cut}U"),
+            &"-".repeat(65),
+            &format!("{cut}ß"),
+        ] {
+            assert_eq!(code_hash(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_says_what_it_is_and_proves_it(fields in fields(), other in fields()) {
+            let key = secret().derive(&fields);
+            let claim = read(key.as_str().as_bytes()).unwrap();
+            prop_assert_eq!((claim.kind, claim.member), (fields.kind, fields.member));
+            prop_assert_eq!(claim.one_torrent, fields.scope.is_some());
+            prop_assert_eq!(claim.generation(fields.generation), Some(fields.generation));
+            prop_assert!(secret().proves(key.as_str().as_bytes(), &fields));
+            prop_assert_eq!(secret().proves(key.as_str().as_bytes(), &other), fields == other);
+        }
+
+        #[test]
+        fn a_key_with_one_letter_changed_proves_nothing(fields in fields(), place in 0..32_usize, letter in "[a-z2-7]") {
+            let key = secret().derive(&fields).to_string();
+            let mut changed = key.clone();
+            changed.replace_range(place..=place, &letter);
+            prop_assert_eq!(secret().proves(changed.as_bytes(), &fields), changed == key);
+        }
+
+        #[test]
+        fn no_bytes_make_reading_stumble(key in prop::collection::vec(any::<u8>(), 0..80), text in ".{0,80}") {
+            let claim = read(&key);
+            prop_assert!(claim.is_none() || key.len() == PASSKEY_LENGTH);
+            let (_, _) = (token_hash(&text), code_hash(&text));
+        }
+
+        #[test]
+        fn every_code_has_the_letters_that_are_read(seed: u64) {
+            let mut dice = StdRng::seed_from_u64(seed);
+            let code = make_code(&mut dice);
+            prop_assert_eq!(code_hash(code.text()), Some(code.hash()));
+        }
+    }
 }

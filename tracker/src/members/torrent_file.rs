@@ -20,7 +20,7 @@ const AROUND_MAX: usize = 2 * 1024 * 1024;
 /// Parts of tracker URLs that are looked for in other values; nobody is member of more trackers with one torrent.
 const FOREIGN_KEYS_MAX: usize = 32;
 
-/// A part of a URL of so many letters and digits is taken for somebody's key.
+/// A part of a URL of so many letters and digits, of which one is a digit, is taken for somebody's key.
 const FOREIGN_KEY_LENGTH: usize = 16;
 
 /// What programs leave in their copies of a .torrent: their own state, with trackers and keys in it.
@@ -205,7 +205,7 @@ fn foreign_keys<'a>(root: &Value<'a>) -> BTreeSet<&'a [u8]> {
     one.chain(many)
         .filter_map(|url| url.bytes())
         .flat_map(|url| url.split(|byte| !byte.is_ascii_alphanumeric()))
-        .filter(|part| part.len() >= FOREIGN_KEY_LENGTH)
+        .filter(|part| part.len() >= FOREIGN_KEY_LENGTH && part.iter().any(u8::is_ascii_digit))
         .take(FOREIGN_KEYS_MAX)
         .collect()
 }
@@ -278,3 +278,7 @@ fn write_change(out: &mut Vec<u8>, (key, value): &Change<'_>) {
         out.extend_from_slice(value);
     }
 }
+
+#[cfg(test)]
+#[path = "torrent_file_tests.rs"]
+mod tests;
