@@ -506,3 +506,7 @@ fn network_of(address: IpAddr) -> Option<u64> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -288,3 +288,216 @@ impl Tariffs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::id::InfoHashV2;
+
+    use super::*;
+
+    const NOW: Date = Date(1_800_000_000);
+    const DAY: Duration = Duration::from_hours(24);
+    const V1: InfoHash = InfoHash([1; 20]);
+    const V2: InfoHashV2 = InfoHashV2([2; 32]);
+    const CUT: InfoHash = InfoHash([2; 20]);
+
+    fn row(v1: Option<InfoHash>, v2: Option<InfoHashV2>) -> TorrentRow {
+        TorrentRow {
+            id: TorrentId(1),
+            info_hash_v1: v1,
+            info_hash_v2: v2,
+            name: "album".to_owned(),
+            size: 1,
+            files: 1,
+            private: true,
+            source: None,
+            added: NOW,
+            added_by: None,
+            removed: None,
+            tariff: None,
+            description: String::new(),
+        }
+    }
+
+    fn with(row: &TorrentRow) -> Register {
+        let (register, _) = Register::new([1, 2, 3, 4], NOW);
+        register.set_rules((Tariff::default(), None), 30 * DAY, false);
+        register.put(None, row);
+        register
+    }
+
+    fn tariff(upload_percent: u16, download_percent: u16) -> Tariff {
+        Tariff {
+            upload_percent,
+            download_percent,
+        }
+    }
+
+    fn open(which: Which, tariff: Tariff) -> Found {
+        Found::Open {
+            torrent: TorrentId(1),
+            which,
+            tariff,
+        }
+    }
+
+    #[test]
+    fn a_hybrid_is_one_torrent_under_both_hashes() {
+        let register = with(&row(Some(V1), Some(V2)));
+        assert_eq!(register.find(&V1, NOW), open(Which::First, Tariff::default()));
+        assert_eq!(register.find(&CUT, NOW), open(Which::Second, Tariff::default()));
+        assert_eq!(register.look_up(&CUT), Some((TorrentId(1), Which::Second)));
+        assert_eq!(
+            (register.len(), register.find(&InfoHash([3; 20]), NOW)),
+            (1, Found::Unknown)
+        );
+    }
+
+    #[test]
+    fn the_cut_hash_of_a_v2_torrent_is_its_first() {
+        let register = with(&row(None, Some(V2)));
+        assert_eq!(register.find(&CUT, NOW), open(Which::First, Tariff::default()));
+    }
+
+    #[test]
+    fn a_removed_torrent_tells_why_for_a_while_and_is_then_unknown() {
+        let here = row(Some(V1), Some(V2));
+        let register = with(&here);
+        let gone = TorrentRow {
+            removed: Some((NOW, "wrong film".to_owned())),
+            ..here.clone()
+        };
+        register.put(Some(&here), &gone);
+        let reason = Arc::from("wrong film");
+        let just_before = NOW + 30 * DAY - Duration::from_secs(1);
+        assert_eq!(
+            register.find(&V1, just_before),
+            Found::Removed {
+                reason: Arc::clone(&reason)
+            }
+        );
+        assert_eq!(register.find(&CUT, NOW), Found::Removed { reason });
+        assert_eq!(register.find(&V1, NOW + 30 * DAY), Found::Unknown);
+        assert_eq!(register.len(), 0);
+        register.put(Some(&gone), &here);
+        assert_eq!(register.find(&V1, NOW), open(Which::First, Tariff::default()));
+        assert_eq!(register.len(), 1);
+    }
+
+    #[test]
+    fn what_was_removed_long_ago_is_not_welcome_again() {
+        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        register.set_rules((Tariff::default(), None), DAY, true);
+        let gone = TorrentRow {
+            removed: Some((NOW, String::new())),
+            ..row(Some(V1), None)
+        };
+        register.put(None, &gone);
+        assert_eq!(register.find(&V1, NOW + 2 * DAY), Found::Unknown);
+        assert!(strangers.try_recv().is_err());
+    }
+
+    /// The tariff of a torrent with this one of its own, under one of the settings and one that people set.
+    #[track_caller]
+    fn check(
+        own: Option<TimedTariff>,
+        settings: TimedTariff,
+        people: Option<TimedTariff>,
+        wanted: (u16, u16),
+    ) {
+        let register = with(&TorrentRow {
+            tariff: own,
+            ..row(Some(V1), None)
+        });
+        register.set_rules(settings, DAY, false);
+        register.set_people_tariff(people);
+        let wanted = tariff(wanted.0, wanted.1);
+        assert_eq!(register.find(&V1, NOW), open(Which::First, wanted));
+        assert_eq!(register.tariff(TorrentId(1), NOW), wanted);
+    }
+
+    #[test]
+    fn the_best_tariff_for_the_member_wins() {
+        let plain = (Tariff::default(), None);
+        let free = Some((tariff(100, 0), None));
+        let double = Some((tariff(200, 100), None));
+        check(None, plain, None, (100, 100));
+        check(free, plain, None, (100, 0));
+        check(free, plain, double, (200, 0));
+        check(double, plain, free, (200, 0));
+        check(Some((tariff(50, 300), None)), plain, None, (100, 100));
+        check(None, (tariff(150, 50), None), None, (150, 50));
+    }
+
+    #[test]
+    fn a_tariff_ends_on_its_date_and_not_a_second_later() {
+        let plain = (Tariff::default(), None);
+        let until = |date| Some((tariff(200, 0), Some(date)));
+        check(until(NOW), plain, None, (100, 100));
+        check(until(Date(NOW.0 + 1)), plain, None, (200, 0));
+        check(None, (tariff(200, 0), Some(NOW)), None, (100, 100));
+        let settings = (tariff(150, 50), None);
+        check(None, settings, until(NOW), (150, 50));
+        check(None, settings, until(Date(NOW.0 + 1)), (200, 0));
+    }
+
+    #[test]
+    fn what_people_set_stands_before_the_settings_also_where_it_is_dearer() {
+        check(
+            None,
+            (tariff(200, 0), None),
+            Some((tariff(100, 100), None)),
+            (100, 100),
+        );
+    }
+
+    #[test]
+    fn a_tracker_is_young_for_ten_minutes() {
+        let register = with(&row(Some(V1), None));
+        assert!(register.young(NOW + Duration::from_secs(599)));
+        assert!(!register.young(NOW + Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn torrents_are_found_by_the_beginning_of_any_hash() {
+        let register = with(&row(Some(V1), Some(V2)));
+        assert_eq!(register.beginning_with("01010101"), [TorrentId(1)]);
+        assert_eq!(register.beginning_with("0202"), [TorrentId(1)]);
+        assert_eq!(register.beginning_with("0303"), []);
+        assert_eq!(
+            register.beginning_with("0"),
+            [TorrentId(1)],
+            "two hashes of one torrent are one"
+        );
+    }
+
+    #[test]
+    fn strangers_are_handed_on_once_the_settings_welcome_them() {
+        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        assert_eq!(register.find(&V1, NOW), Found::Unknown);
+        assert!(strangers.try_recv().is_err());
+        register.set_rules((Tariff::default(), None), DAY, true);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let stranger = strangers.blocking_recv().unwrap();
+                register.put(None, &row(Some(stranger.hash), None));
+            });
+            register.find(&V1, NOW)
+        });
+        assert_eq!(found, open(Which::First, Tariff::default()));
+    }
+
+    #[test]
+    fn nobody_waits_twice_for_a_store_that_does_not_answer() {
+        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        register.set_rules((Tariff::default(), None), DAY, true);
+        for _ in 0..1_000 {
+            // A thousand waits would take twenty seconds.
+            assert_eq!(register.find(&V1, NOW), Found::Unknown);
+        }
+        let waiting = std::iter::from_fn(|| strangers.try_recv().ok()).count();
+        assert_eq!(waiting, WELCOME_QUEUE, "the queue is bounded");
+        register.answers();
+        assert!(!register.slow.load(Relaxed));
+    }
+}

@@ -51,3 +51,74 @@ fn distance(address: IpAddr) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The base for a tracker that listens there, on a machine with these addresses.
+    #[track_caller]
+    fn check(listening: &[&str], own: &[&str], wanted: &str) {
+        let listening: Vec<SocketAddr> = listening.iter().map(|text| text.parse().unwrap()).collect();
+        let own: Vec<IpAddr> = own.iter().map(|text| text.parse().unwrap()).collect();
+        let (base, warning) = announce_base("", &listening, false, &own);
+        assert_eq!(base, wanted);
+        assert!(warning.is_some());
+    }
+
+    #[test]
+    fn the_address_that_is_reached_from_farthest_away_is_taken_with_its_real_port() {
+        check(
+            &["0.0.0.0:6969"],
+            &["127.0.0.1", "192.168.1.5"],
+            "http://192.168.1.5:6969",
+        );
+        check(
+            &["0.0.0.0:1", "[::]:2"],
+            &["192.168.1.5", "2001:db8::5"],
+            "http://[2001:db8::5]:2",
+        );
+        check(
+            &["0.0.0.0:1", "[::]:2"],
+            &["203.0.113.5", "2001:db8::5"],
+            "http://203.0.113.5:1",
+        );
+        check(
+            &["0.0.0.0:1", "[::]:2"],
+            &["10.0.0.5", "fe80::5", "fd00::5"],
+            "http://10.0.0.5:1",
+        );
+        check(&["127.0.0.1:34567"], &["203.0.113.5"], "http://127.0.0.1:34567");
+        check(&["[::1]:34567"], &[], "http://[::1]:34567");
+        check(&["0.0.0.0:7"], &[], "http://127.0.0.1:7");
+        check(&[], &[], "http://127.0.0.1:6969");
+    }
+
+    #[test]
+    fn what_the_owner_has_set_is_taken_with_or_without_a_slash_behind() {
+        let key = crate::members::keys::Secret::new(&[1; 32]).derive(&crate::members::keys::KeyFields {
+            kind: crate::members::keys::KeyKind::Member,
+            member: crate::members::ids::MemberId(1),
+            generation: 1,
+            scope: None,
+        });
+        for set in ["https://kin.example/t", " https://kin.example/t// "] {
+            let (base, warning) = announce_base(set, &[], true, &[]);
+            assert_eq!(warning, None);
+            assert_eq!(
+                announce_url(&base, &key),
+                format!("https://kin.example/t/{key}/announce")
+            );
+            assert_eq!(announce_url(&format!("{base}/"), &key), announce_url(&base, &key));
+        }
+    }
+
+    #[test]
+    fn with_tls_the_guessed_address_is_https() {
+        let listening = ["192.0.2.1:443".parse().unwrap()];
+        assert_eq!(
+            announce_base("", &listening, true, &[]).0,
+            "https://192.0.2.1:443"
+        );
+    }
+}

@@ -293,3 +293,6 @@ impl From<RedeemError> for OfficeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -315,7 +315,8 @@ impl Office {
         let id = match whole.and_then(|whole| self.register.look_up(&whole)) {
             Some((id, _)) => id,
             None => {
-                let mut found = self.register.beginning_with(&hash);
+                let announced = hash.get(..40).unwrap_or(&hash);
+                let mut found = self.register.beginning_with(announced);
                 let id = found.pop().ok_or_else(|| not_found(&shown))?;
                 if !found.is_empty() {
                     return Err(OfficeError::Ambiguous { name: shown });
@@ -323,7 +324,13 @@ impl Office {
                 id
             }
         };
-        self.row(id).await
+        let row = self.row(id).await?;
+        // Announces carry the beginning of a v2 hash only, people may write more of it.
+        let v2 = row.info_hash_v2.map(|hash| hash.to_string());
+        if hash.len() > 40 && !v2.is_some_and(|v2| v2.starts_with(&hash)) {
+            return Err(not_found(&shown));
+        }
+        Ok(row)
     }
 
     async fn row(&self, id: TorrentId) -> Result<TorrentRow, OfficeError> {
