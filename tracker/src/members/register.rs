@@ -369,7 +369,7 @@ mod tests {
         };
         register.put(Some(&here), &gone);
         let reason = Arc::from("wrong film");
-        let just_before = NOW + 30 * DAY - Duration::from_secs(1);
+        let just_before = Date((NOW + 30 * DAY).0 - 1);
         assert_eq!(
             register.find(&V1, just_before),
             Found::Removed {

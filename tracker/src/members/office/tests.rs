@@ -806,6 +806,10 @@ async fn a_store_that_fails_changes_nothing_in_memory() {
     let hash = hash_of(&desk.torrent(&file("a.txt")).await.unwrap());
     let before = desk.office.members().await.unwrap();
     desk.office.store.close().await;
+    // A folder where the file was: nothing can be opened or written any more.
+    let database = desk.folder.path().join("tracker.sqlite");
+    std::fs::remove_file(&database).unwrap();
+    std::fs::create_dir(&database).unwrap();
     let by = &Actor::Owner;
     let new = AddMember {
         name: "Ben".to_owned(),
