@@ -14,6 +14,7 @@ use tracing::debug;
 use super::desk::Caller;
 use super::lane::{Lane, Scratch};
 use super::reply;
+use super::trace::shortened;
 
 /// After so many steps the other conversations of the lane have their turn: a client that sends requests without a pause
 /// would otherwise keep the lane to itself for as long as the runtime lets it, thousands of requests at a time.
@@ -35,12 +36,20 @@ pub(crate) struct Backlog {
     pub read: Vec<u8>,
     /// Bytes of answers that the socket would not take at once.
     pub unsent: Vec<u8>,
+    /// The stream holds bytes of its own that are not on their way: TLS does.
+    pub unflushed: bool,
     /// Nothing has been read since the last request.
     pub idle: bool,
     /// `read` may hold whole requests: answer them before reading on.
     pub more: bool,
     /// The end that comes when `unsent` is empty.
     pub end: Option<End>,
+}
+
+impl Backlog {
+    fn is_writing(&self) -> bool {
+        self.unflushed || !self.unsent.is_empty()
+    }
 }
 
 /// A stream, and where the talk over it stands.
@@ -55,7 +64,7 @@ pub(crate) struct Conversation<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// Begins, or goes on where an accept loop has left it.
     pub(crate) fn new(lane: &Lane, stream: S, caller: Caller, backlog: Backlog) -> Self {
-        if !backlog.unsent.is_empty() {
+        if backlog.is_writing() {
             lane.begin_writing();
         }
         let mut begun = Self {
@@ -72,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     pub(crate) async fn talk(&mut self, lane: &Lane) -> End {
         let mut timer = pin!(lane.sleep_until(self.deadline));
         let end = std::future::poll_fn(|cx| self.poll_talk(cx, lane, timer.as_mut())).await;
-        if !self.backlog.unsent.is_empty() {
+        if self.backlog.is_writing() {
             lane.end_writing();
         }
         end
@@ -97,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Writes what waits, or else reads and answers. `Some` is the end.
     fn poll_step(&mut self, cx: &mut Context<'_>, lane: &Lane) -> Poll<io::Result<Option<End>>> {
-        if !self.backlog.unsent.is_empty() {
+        if self.backlog.is_writing() {
             ready!(self.poll_send(cx, lane))?;
         }
         if let Some(end) = self.backlog.end.take() {
@@ -149,10 +158,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
                     self.backlog.unsent.extend_from_slice(rest);
-                    lane.begin_writing();
                     break;
                 }
             }
+        }
+        if sent > 0 && self.backlog.unsent.is_empty() {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => self.backlog.unflushed = true,
+            }
+        }
+        if self.backlog.is_writing() {
+            lane.begin_writing();
         }
         self.set_deadline(lane, answered || was_idle);
         Ok(())
@@ -161,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// A head must be whole within its time, however often a byte of it comes; so only progress moves the deadline.
     fn set_deadline(&mut self, lane: &Lane, progress: bool) {
         let wait = match () {
-            () if !self.backlog.unsent.is_empty() => lane.times.write,
+            () if self.backlog.is_writing() => lane.times.write,
             () if self.backlog.idle => lane.times.idle,
             () if progress => lane.times.head,
             () => return,
@@ -177,6 +194,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
         }
         self.backlog.unsent = Vec::new();
+        // Until this is done it counts as writing, whatever happens to the stream.
+        self.backlog.unflushed = true;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.backlog.unflushed = false;
         lane.end_writing();
         self.set_deadline(lane, true);
         Poll::Ready(Ok(()))
@@ -199,10 +220,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Tells whoever began a request why it ends; whoever said nothing is told nothing.
     fn complain(&mut self, cx: &mut Context<'_>, lane: &Lane) {
-        if self.backlog.unsent.is_empty() && !self.backlog.read.is_empty() {
+        if !self.backlog.is_writing() && !self.backlog.read.is_empty() {
             // One try: a client this slow need not read it.
             lane.note_slow();
-            debug!(from = %self.caller.ip, "a request took too long");
+            debug!(from = shortened(self.caller.ip), "a request took too long");
             let _ = Pin::new(&mut self.stream).poll_write(cx, reply::TOO_SLOW);
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub(crate) mod conversation;
 pub(crate) mod counter;
 pub(crate) mod desk;
+pub(crate) mod doors;
 pub(crate) mod forwarded;
 pub(crate) mod head;
 pub(crate) mod lane;
@@ -12,11 +13,13 @@ pub(crate) mod listen;
 mod os;
 pub(crate) mod outside;
 pub(crate) mod pages;
+pub(crate) mod porter;
 pub(crate) mod prober;
 mod reply;
 mod rewound;
 pub(crate) mod site;
 pub(crate) mod slots;
+pub(crate) mod tls;
 pub mod trace;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Serves a router with hyper: every connection with its limits, wherever it was accepted. Handlers here never read a
 //! body, so the size and the slowness of one cannot matter: hyper closes after the answer.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,16 +15,18 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use super::desk::Caller;
+use super::doors::Door;
 use super::forwarded::Trust;
 use super::lane::Times;
 use super::rewound::Rewound;
-use super::slots::{Slot, Slots};
-use super::{lane, listen};
+use super::slots::{Slot, Slots, take_slot};
+use super::{doors, listen};
 use crate::metrics::{Counters, Reason};
 
 /// hyper refuses to work with smaller buffers.
@@ -70,37 +73,105 @@ impl Site {
     }
 
     /// Accepts connections without any lane, until the tracker stops.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, slots: Arc<Slots>, trust: Arc<Trust>) {
-        let greet = |stream, from: SocketAddr| {
-            let caller = Caller::on(&stream, from);
-            self.counters.connections.add(1);
-            match lane::take_slot(&slots, &trust, from) {
-                Ok(slot) => self.receive(stream, caller, Vec::new(), slot),
-                Err(full) => {
-                    self.counters.error(full.into());
-                    lane::turn_away(stream);
+    pub(crate) async fn accept(self: Arc<Self>, door: Door, slots: Arc<Slots>, trust: Arc<Trust>) {
+        let accepting = async {
+            match door {
+                Door::Tcp(listener) => {
+                    let greet = |stream, from: SocketAddr| self.greet(stream, from, (&slots, &trust), None);
+                    listen::accept_each(listener, &self.counters, greet).await
+                }
+                Door::Tls(listener, certificate) => {
+                    let greet = |stream, from: SocketAddr| {
+                        self.greet(stream, from, (&slots, &trust), Some(certificate.acceptor()));
+                    };
+                    listen::accept_each(listener, &self.counters, greet).await
+                }
+                Door::Unix(socket) => {
+                    let greet = |stream| self.greet_unix(stream, &slots);
+                    doors::accept_each(&socket, &self.counters, greet).await
                 }
             }
         };
         tokio::select! {
-            error = listen::accept_each(listener, &self.counters, greet) => error!(%error, "cannot accept connections"),
+            error = accepting => error!(%error, "cannot accept connections"),
             () = self.means.stop.cancelled() => (),
         }
     }
 
-    /// Takes a connection over, with the bytes that were read from it already.
-    pub(crate) fn receive(
+    fn greet(
+        self: &Arc<Self>,
+        mut stream: std::net::TcpStream,
+        from: SocketAddr,
+        (slots, trust): (&Arc<Slots>, &Trust),
+        tls: Option<TlsAcceptor>,
+    ) {
+        let caller = Caller::on(&stream, from);
+        self.counters.connections.add(1);
+        match (take_slot(slots, trust, Some(from)), tls) {
+            (Ok(slot), None) => self.receive(|| TcpStream::from_std(stream), caller, Vec::new(), slot),
+            (Ok(slot), Some(tls)) => self.receive_tls(stream, caller, tls, slot),
+            (Err(full), tls) => {
+                self.counters.error(full.into());
+                // Who speaks TLS understands nothing that could be said in a hurry.
+                if tls.is_none() {
+                    doors::turn_away(&mut stream);
+                }
+            }
+        }
+    }
+
+    fn greet_unix(self: &Arc<Self>, mut stream: std::os::unix::net::UnixStream, slots: &Arc<Slots>) {
+        self.counters.connections.add(1);
+        match slots.take_shared() {
+            Ok(slot) => {
+                let open = || tokio::net::UnixStream::from_std(stream);
+                self.receive(open, Caller::on_unix_socket(), Vec::new(), slot);
+            }
+            Err(full) => {
+                self.counters.error(full.into());
+                doors::turn_away(&mut stream);
+            }
+        }
+    }
+
+    /// Takes a connection over, with the bytes that were read from it already. It is opened where it is served.
+    pub(crate) fn receive<S>(
+        self: &Arc<Self>,
+        open: impl FnOnce() -> io::Result<S> + Send + 'static,
+        caller: Caller,
+        read: Vec<u8>,
+        slot: Slot,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let site = Arc::clone(self);
+        let task = async move {
+            match open() {
+                Ok(stream) => site.serve(stream, read, caller).await,
+                Err(error) => debug!(%error, "a connection was lost"),
+            }
+            drop(slot);
+        };
+        self.means.tasks.spawn_on(task, &self.means.runtime);
+    }
+
+    fn receive_tls(
         self: &Arc<Self>,
         stream: std::net::TcpStream,
         caller: Caller,
-        read: Vec<u8>,
+        tls: TlsAcceptor,
         slot: Slot,
     ) {
         let site = Arc::clone(self);
         let task = async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => site.serve(stream, read, caller).await,
-                Err(error) => debug!(%error, "a connection was lost"),
+            let handshake = async { tls.accept(TcpStream::from_std(stream)?).await };
+            match tokio::time::timeout(site.means.times.head, handshake).await {
+                Ok(Ok(stream)) => site.serve(stream, Vec::new(), caller).await,
+                Ok(Err(error)) => {
+                    site.counters.error(Reason::Malformed);
+                    debug!(%error, "no TLS came of it");
+                }
+                Err(_) => site.counters.error(Reason::Slow),
             }
             drop(slot);
         };

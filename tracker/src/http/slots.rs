@@ -1,12 +1,14 @@
 //! How many connections are open, in all and from one address. A slot is taken when a connection is accepted and comes
 //! back when its holder is dropped, on whatever thread that happens.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+
+use super::forwarded::Trust;
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +116,14 @@ impl Slots {
                 count.remove();
             }
         }
+    }
+}
+
+/// Room for a connection. A trusted proxy speaks for many, and is bounded only by the whole; so is a Unix socket.
+pub(crate) fn take_slot(slots: &Arc<Slots>, trust: &Trust, from: Option<SocketAddr>) -> Result<Slot, Full> {
+    match from {
+        Some(from) if !trust.trusts(from.ip()) => slots.take(from.ip()),
+        _ => slots.take_shared(),
     }
 }
 

@@ -24,18 +24,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::folder::{Folder, FolderError};
 use crate::http::desk::Desk;
+use crate::http::doors::Door;
 use crate::http::forwarded::Trust;
-use crate::http::lane::{self, Front, Shared, Times};
+use crate::http::lane::{Front, Times};
+use crate::http::porter::{self, Shared};
 use crate::http::site::{Means, Site};
 use crate::http::slots::Slots;
+use crate::http::tls::CertificateError;
 use crate::http::{admin, pages};
 use crate::members::books::OpenError;
+use crate::members::clients::ClientRuleError;
 use crate::members::office::Office;
 use crate::members::store::StoreError;
 use crate::metrics::Metrics;
 use house::{Built, Keeping};
 pub use steering::ReloadError;
-use steering::Steering;
+use steering::{Edge, Steering};
 
 /// Answers that are under way when the tracker stops have this long. What must be written after them has 3 s; both programs
 /// promise to be gone after 5 s.
@@ -64,8 +68,10 @@ pub enum StartError {
     Store { path: PathBuf, source: StoreError },
     #[error(transparent)]
     Books(#[from] OpenError),
-    #[error("{0}")]
-    Settings(String),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Clients(#[from] ClientRuleError),
     #[error("cannot start: {0}")]
     System(io::Error),
 }
@@ -74,6 +80,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     lanes: Vec<JoinHandle<()>>,
     tasks: TaskTracker,
@@ -92,20 +99,23 @@ impl Server {
             None => None,
         };
         // Taken before anything is read, so that a port in use is found out first. Whoever connects meanwhile waits.
-        let listeners = open::listen_everywhere(&config.http.listen)?;
-        let http = open::addresses(&listeners)?;
+        let (doors, addresses) = open::open_doors(&config.http)?;
         let admin_listener = config.admin.map(open::listen_on).transpose()?;
         let admin = admin_listener.as_ref().map(open::local_address).transpose()?;
         let clock = Clock::start();
         let slots = Slots::new(config.limits.connections, config.limits.connections_per_address);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let built = house::build(&config, folder.as_ref(), &http, clock).await?;
-        let trust = Arc::new(Trust::new(config.http.trusted_proxies.clone()));
-        let steering = Steering::new(config.clone(), &built, trust, (http.clone(), clock));
-        let steering = steering.map_err(|error| StartError::Settings(error.to_string()))?;
+        let built = house::build(&config, folder.as_ref(), &addresses.http, clock).await?;
+        let edge = Edge {
+            trust: Arc::new(Trust::new(config.http.trusted_proxies.clone())),
+            certificate: addresses.certificate.clone(),
+            http: addresses.http.clone(),
+            clock,
+        };
+        let steering = Steering::new(config.clone(), &built, edge)?;
         let parts = Parts::new(&config, &built, steering, (slots, tasks, stop));
         let keeping = built.keep(&parts, &config);
-        let lanes = parts.open_public(&config, listeners, built.router())?;
+        let lanes = parts.open_public(&config, doors, built.router())?;
         if let Some(listener) = admin_listener {
             parts.open_admin(listener);
         }
@@ -117,7 +127,8 @@ impl Server {
             ..
         } = parts;
         Ok(Self {
-            http,
+            http: addresses.http,
+            https: addresses.https,
             admin,
             lanes,
             tasks,
@@ -131,6 +142,11 @@ impl Server {
     /// Where announces are answered, with the real ports.
     pub fn http_addresses(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// The same over TLS.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
     }
 
     /// Where metrics and health are.
@@ -206,6 +222,9 @@ impl Parts {
         };
         let pulse = steering::pulse(Arc::clone(&steering), Arc::clone(&metrics), stop.clone());
         tasks.spawn(pulse);
+        if let Some(certificate) = steering.certificate() {
+            tasks.spawn(Arc::clone(certificate).watch(stop.clone()));
+        }
         Self {
             front,
             metrics,
@@ -234,7 +253,7 @@ impl Parts {
     fn open_public(
         &self,
         config: &Config,
-        listeners: Vec<TcpListener>,
+        doors: Vec<Door>,
         api: Option<axum::Router>,
     ) -> Result<Vec<JoinHandle<()>>, StartError> {
         let counters = self.metrics.counters();
@@ -245,9 +264,9 @@ impl Parts {
         let router = pages::behind_proxies(router, Arc::clone(&self.front.trust), Arc::clone(&counters));
         let site = Site::new(router, counters, self.means());
         if !config.http.fast_lane {
-            for listener in listeners {
+            for door in doors {
                 let (slots, trust) = (Arc::clone(&self.slots), Arc::clone(&self.front.trust));
-                self.tasks.spawn(Arc::clone(&site).accept(listener, slots, trust));
+                self.tasks.spawn(Arc::clone(&site).accept(door, slots, trust));
             }
             return Ok(Vec::new());
         }
@@ -257,7 +276,7 @@ impl Parts {
             .or_else(|| std::thread::available_parallelism().ok());
         let count = count.map_or(1, NonZero::get);
         (0..count)
-            .map(|number| self.open_lane(number, &site, &listeners))
+            .map(|number| self.open_lane(number, &site, &doors))
             .collect()
     }
 
@@ -265,13 +284,10 @@ impl Parts {
         &self,
         number: usize,
         site: &Arc<Site>,
-        listeners: &[TcpListener],
+        doors: &[Door],
     ) -> Result<JoinHandle<()>, StartError> {
-        let listeners = listeners
-            .iter()
-            .map(TcpListener::try_clone)
-            .collect::<io::Result<Vec<_>>>();
-        let listeners = listeners.map_err(StartError::System)?;
+        let doors = doors.iter().map(Door::try_clone).collect::<io::Result<Vec<_>>>();
+        let doors = doors.map_err(StartError::System)?;
         let shared = Shared {
             front: self.front.clone(),
             site: Arc::clone(site),
@@ -281,7 +297,7 @@ impl Parts {
         let counters = self.metrics.counters();
         std::thread::Builder::new()
             .name(format!("lane-{number}"))
-            .spawn(move || lane::run(shared, counters, listeners, PATIENCE))
+            .spawn(move || porter::run(shared, counters, doors, PATIENCE))
             .map_err(StartError::System)
     }
 
@@ -293,6 +309,6 @@ impl Parts {
             Slots::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
             Arc::new(Trust::new(Vec::new())),
         );
-        self.tasks.spawn(site.accept(listener, slots, trust));
+        self.tasks.spawn(site.accept(Door::Tcp(listener), slots, trust));
     }
 }

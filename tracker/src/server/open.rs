@@ -3,19 +3,61 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tracing::warn;
 
 use super::StartError;
+use crate::config::Http;
 use crate::folder::Folder;
+use crate::http::doors::{Door, Socket};
 use crate::http::listen;
+use crate::http::tls::Certificate;
+
+/// Where the public port is, in every form.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub http: Vec<SocketAddr>,
+    pub https: Vec<SocketAddr>,
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// Opens every way in.
+pub(super) fn open_doors(http: &Http) -> Result<(Vec<Door>, Addresses), StartError> {
+    let plain = listen_everywhere(&http.listen)?;
+    let mut found = Addresses {
+        http: addresses(&plain)?,
+        https: Vec::new(),
+        certificate: None,
+    };
+    let mut doors: Vec<_> = plain.into_iter().map(Door::Tcp).collect();
+    if let Some(tls) = &http.tls {
+        let certificate = Certificate::open(&tls.certificate, &tls.key)?;
+        let listeners = listen_everywhere(&tls.listen)?;
+        found.https = addresses(&listeners)?;
+        let door = |listener| Door::Tls(listener, Arc::clone(&certificate));
+        doors.extend(listeners.into_iter().map(door));
+        found.certificate = Some(certificate);
+    }
+    for path in &http.unix {
+        let socket = Socket::open(path).map_err(|source| StartError::Socket {
+            path: path.clone(),
+            source,
+        })?;
+        doors.push(Door::Unix(socket));
+    }
+    if doors.is_empty() {
+        return Err(StartError::Nowhere);
+    }
+    Ok((doors, found))
+}
 
 pub(super) fn listen_on(address: SocketAddr) -> Result<TcpListener, StartError> {
     listen::open(address).map_err(|source| StartError::Listen { address, source })
 }
 
 /// Opens every address. A machine without IPv6 is no reason not to serve IPv4.
-pub(super) fn listen_everywhere(wanted: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+fn listen_everywhere(wanted: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
     for &address in wanted {
         match listen::open(address) {
@@ -26,7 +68,7 @@ pub(super) fn listen_everywhere(wanted: &[SocketAddr]) -> Result<Vec<TcpListener
             Err(source) => return Err(StartError::Listen { address, source }),
         }
     }
-    if listeners.is_empty() {
+    if listeners.is_empty() && !wanted.is_empty() {
         Err(StartError::Nowhere)
     } else {
         Ok(listeners)
@@ -43,7 +85,7 @@ fn is_unavailable(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-pub(super) fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
     listeners.iter().map(local_address).collect()
 }
 

@@ -19,6 +19,7 @@ use crate::http::desk::{Desk, ScrapeRules, Settings};
 use crate::http::forwarded::Trust;
 use crate::http::outside::{self, Outside};
 use crate::http::prober::Prober;
+use crate::http::tls::{Certificate, Look};
 use crate::members::books::Books;
 use crate::members::clients::{ClientRuleError, ClientRules};
 use crate::members::office::Office;
@@ -35,12 +36,21 @@ pub enum ReloadError {
     Clients(#[from] ClientRuleError),
 }
 
+/// What stands outside the desk.
+#[derive(Debug)]
+pub(super) struct Edge {
+    pub trust: Arc<Trust>,
+    pub certificate: Option<Arc<Certificate>>,
+    /// Where announces are answered.
+    pub http: Vec<SocketAddr>,
+    pub clock: Clock,
+}
+
 /// The wheel.
 #[derive(Debug)]
 pub(super) struct Steering {
     desk: Arc<Desk>,
-    trust: Arc<Trust>,
-    http: Vec<SocketAddr>,
+    edge: Edge,
     members: Option<Crew>,
     now: Mutex<Now>,
 }
@@ -149,12 +159,7 @@ fn host(url: &str) -> Option<IpAddr> {
 }
 
 impl Steering {
-    pub(super) fn new(
-        config: Config,
-        built: &Built,
-        trust: Arc<Trust>,
-        (http, clock): (Vec<SocketAddr>, Clock),
-    ) -> Result<Arc<Self>, ClientRuleError> {
+    pub(super) fn new(config: Config, built: &Built, edge: Edge) -> Result<Arc<Self>, ClientRuleError> {
         let now = Now {
             clients: ClientRules::parse(&config.clients.allow, &config.clients.deny)?,
             config,
@@ -164,7 +169,7 @@ impl Steering {
         let desk = Desk {
             house: built.house(),
             settings: ArcSwap::from_pointee(now.settings()),
-            clock,
+            clock: edge.clock,
         };
         let members = match built {
             Built::Public { .. } => None,
@@ -172,15 +177,18 @@ impl Steering {
         };
         Ok(Arc::new(Self {
             desk: Arc::new(desk),
-            trust,
-            http,
+            edge,
             members,
             now: Mutex::new(now),
         }))
     }
 
     pub(super) fn trust(&self) -> &Arc<Trust> {
-        &self.trust
+        &self.edge.trust
+    }
+
+    pub(super) fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.edge.certificate.as_ref()
     }
 
     pub(super) fn desk(&self) -> &Arc<Desk> {
@@ -203,9 +211,19 @@ impl Steering {
         }
         // The filter was checked with the settings.
         let _ = crate::log::change(&config.log);
-        self.trust.set(config.http.trusted_proxies.clone());
+        self.edge.trust.set(config.http.trusted_proxies.clone());
+        match self
+            .edge
+            .certificate
+            .as_ref()
+            .map(|certificate| certificate.look())
+        {
+            Some(Look::Renewed) => said.push("the renewed certificate is in force".to_owned()),
+            Some(Look::Bad(error)) => said.push(format!("the certificate stays as it was: {error}")),
+            Some(Look::Same) | None => (),
+        }
         if let Some(crew) = &self.members {
-            let base = Base::of(&config, &self.http);
+            let base = Base::of(&config, &self.edge.http);
             crew.office.set_settings(config.office(base.url));
             crew.books.set_settings(config.books());
             crew.prober.switch(config.reachability);
