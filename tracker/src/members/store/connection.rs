@@ -286,11 +286,10 @@ fn prepare(path: &Path) -> io::Result<()> {
 /// A backup was put in the place of a database whose log still lies there. SQLite would replay that log into the backup.
 fn drop_stale_log(path: &Path) -> io::Result<()> {
     for suffix in ["-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::remove_file(&name) {
+        let log = beside(path, suffix);
+        match fs::remove_file(&log) {
             Ok(()) => {
-                tracing::warn!(file = %Path::new(&name).display(), "removed what another database had left")
+                tracing::warn!(file = %log.display(), "removed what another database had left")
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
