@@ -111,7 +111,7 @@ fn mark(uploaded: u64) -> Mark {
 fn gain(uploaded: u64, date: u32) -> AccountDelta {
     AccountDelta {
         uploaded,
-        downloaded: 2 * uploaded,
+        downloaded: uploaded.saturating_mul(2),
         upload_credit: uploaded / 2,
         download_charge: uploaded / 4,
         seeded_secs: 60,
