@@ -10,6 +10,7 @@
 //! A peer is its address and port, six or eighteen bytes as they go over the wire, and two bytes of time; nothing else is
 //! kept in public mode. Private mode, where a peer is a member's, will be a second kind of swarm behind the same map.
 
+mod codec;
 mod family;
 mod group;
 mod home;

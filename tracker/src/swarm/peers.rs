@@ -368,7 +368,7 @@ fn forget_in_array<R: Record>(records: &mut [R], counts: &mut Counts<u8>, silenc
 }
 
 /// A row of peers from a random place on, once round.
-fn row<'a, R>(records: &'a [R], rng: &mut impl Rng) -> impl Iterator<Item = &'a R> {
+pub(super) fn row<'a, R>(records: &'a [R], rng: &mut impl Rng) -> impl Iterator<Item = &'a R> {
     let start = if records.len() < 2 {
         0
     } else {

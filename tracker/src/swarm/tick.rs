@@ -41,6 +41,11 @@ impl Tick {
         (ticks <= AGE_MAX).then(|| Self(now.0.wrapping_sub(ticks)))
     }
 
+    /// The time that an age stands for.
+    pub(super) fn duration(age: u16) -> Duration {
+        Duration::from_secs(u64::from(age) * TICK_SECS)
+    }
+
     /// How many ticks ago this was; none for a moment of the future.
     pub(super) fn age(self, now: Self) -> u16 {
         let age = now.0.wrapping_sub(self.0);
@@ -116,9 +121,9 @@ mod tests {
     #[test]
     fn the_past_stays_past_while_the_counter_runs_round() {
         let mut long_ago = Tick::long_before(Tick::at(Moment::START));
-        for day in 0..30 {
-            let now = Tick::at(Moment::from_secs(day * 86_400));
-            assert!(!long_ago.may_be_within(Duration::from_secs(86_400), now), "{day}");
+        for half_day in 0..60 {
+            let now = Tick::at(Moment::from_secs(half_day * 43_200));
+            assert!(!long_ago.may_be_within(Duration::from_secs(86_400), now), "{half_day}");
             long_ago.keep_past(now);
         }
     }

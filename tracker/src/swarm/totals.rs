@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::group::Counts;
+use super::group::{Counts, Kind};
+use super::private::{Families, Standing};
 
 /// How much there is in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +93,45 @@ impl Sums {
 
     pub(super) fn close_swarms(&self, count: u64) {
         self.swarms.fetch_sub(count, Relaxed);
+    }
+
+    /// Private mode: notes what became of one session. The outer `None` is no session at all, the inner one that sleeps.
+    pub(super) fn moved(&self, before: Option<Option<Standing>>, after: Option<Option<Standing>>) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            for sum in self.counters(before).into_iter().flatten() {
+                sum.fetch_sub(1, Relaxed);
+            }
+        }
+        if let Some(after) = after {
+            for sum in self.counters(after).into_iter().flatten() {
+                sum.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// The sums that a session counts in.
+    fn counters(&self, standing: Option<Standing>) -> [Option<&AtomicU64>; 3] {
+        let Some(Standing { kind, families }) = standing else {
+            return [Some(&self.asleep), None, None];
+        };
+        let all = match kind {
+            Kind::Seeder => &self.seeders,
+            Kind::Downloader => &self.downloaders,
+            Kind::Paused => &self.paused,
+        };
+        let (peers, part) = match (families, kind) {
+            (Families::V4, _) => (&self.peers_v4, None),
+            (Families::V6, Kind::Seeder) => (&self.peers_v6, Some(&self.seeders_v6)),
+            (Families::V6, Kind::Downloader) => (&self.peers_v6, Some(&self.downloaders_v6)),
+            (Families::V6, Kind::Paused) => (&self.peers_v6, Some(&self.paused_v6)),
+            (Families::Both, Kind::Seeder) => (&self.peers_both, Some(&self.seeders_both)),
+            (Families::Both, Kind::Downloader) => (&self.peers_both, Some(&self.downloaders_both)),
+            (Families::Both, Kind::Paused) => (&self.peers_both, Some(&self.paused_both)),
+        };
+        [Some(all), Some(peers), part]
     }
 
     /// Notes what became of one family of one swarm.

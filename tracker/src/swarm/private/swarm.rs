@@ -1,0 +1,435 @@
+//! One torrent of a private tracker: its sessions in one array, each group together (known-reachable seeders, other seeders,
+//! downloaders likewise, paused partial seeds, sleepers), so that choosing peers is taking slices. Positions change; nobody
+//! keeps one from call to call.
+
+use rand::Rng;
+use shared::id::PeerId;
+
+use super::index::Index;
+use super::record::{Group, Record};
+use crate::members::ids::MemberId;
+use crate::swarm::group::{Counts, Kind};
+use crate::swarm::home::Endpoint;
+use crate::swarm::peers::{Wants, row};
+use crate::swarm::policy::Crowd;
+use crate::swarm::tick::{Silence, Tick};
+use crate::swarm::totals::Sums;
+
+/// Above this a search through the array costs more than an index.
+const INDEX_FROM: usize = 64;
+/// A torrent this small gives its index up again; well below the other bound, so that it does not change shape often.
+const INDEX_UNTIL: usize = 32;
+
+/// So many peers are looked at for one reply: in a crowd where nearly nobody announced the hash in question a reply must not
+/// cost a walk through all of them.
+const LOOKS_MAX: u32 = 4_096;
+
+/// The sessions of one torrent. The boxed array has empty places behind its last session.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    slots: Box<[Record]>,
+    index: Option<Box<Index>>,
+    /// Where each group ends; the last end is the number of sessions.
+    ends: [u32; Group::ALL.len()],
+    completed: u32,
+    /// When somebody came or went last.
+    stirred: Tick,
+    /// When somebody was known to miss bytes last, except now.
+    hungry: Tick,
+}
+
+/// Who is to be chosen for a reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) wants: Wants,
+    /// Peers at most.
+    pub(super) count: u32,
+    /// Where the asker stands.
+    pub(super) asker: Option<usize>,
+}
+
+impl Swarm {
+    /// A torrent without sessions. `hungry` where it is not known whether somebody missed bytes before.
+    pub(super) fn new(now: Tick, hungry: bool) -> Self {
+        Self {
+            slots: Box::default(),
+            index: None,
+            ends: [0; Group::ALL.len()],
+            completed: 0,
+            stirred: now,
+            hungry: if hungry { now } else { Tick::long_before(now) },
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.last().map_or(0, |&end| end as usize)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All sessions, peers first.
+    pub(super) fn records(&self) -> &[Record] {
+        self.slots.get(..self.len()).unwrap_or_default()
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Record> {
+        self.records().get(at)
+    }
+
+    /// For changes that leave the session in its group, and its member and peer id as they are.
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Record> {
+        self.slots.get_mut(at)
+    }
+
+    pub(super) fn completed(&self) -> u32 {
+        self.completed
+    }
+
+    pub(super) fn set_completed(&mut self, completed: u32) {
+        self.completed = completed;
+    }
+
+    pub(super) fn note_completion(&mut self) {
+        self.completed = self.completed.saturating_add(1);
+    }
+
+    pub(super) fn stirred(&self) -> Tick {
+        self.stirred
+    }
+
+    pub(super) fn hungry(&self) -> Tick {
+        self.hungry
+    }
+
+    /// Times as a snapshot remembers them.
+    pub(super) fn set_times(&mut self, stirred: Tick, hungry: Tick) {
+        (self.stirred, self.hungry) = (stirred, hungry);
+    }
+
+    fn range(&self, group: Group) -> std::ops::Range<usize> {
+        let end = |group: usize| self.ends.get(group).map_or(0, |&end| end as usize);
+        let number = group as usize;
+        let start = number.checked_sub(1).map_or(0, end);
+        start..end(number)
+    }
+
+    fn slice(&self, group: Group) -> &[Record] {
+        self.slots.get(self.range(group)).unwrap_or_default()
+    }
+
+    fn count(&self, group: Group) -> u32 {
+        u32::try_from(self.range(group).len()).unwrap_or(u32::MAX)
+    }
+
+    /// Peers of each kind; sleepers are none.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            seeders: self.count(Group::ReachedSeeder) + self.count(Group::Seeder),
+            downloaders: self.count(Group::ReachedDownloader) + self.count(Group::Downloader),
+            paused: self.count(Group::Paused),
+        }
+    }
+
+    pub(super) fn crowd(&self) -> Crowd {
+        let counts = self.counts();
+        Crowd {
+            peers: counts.total(),
+            downloaders: counts.downloaders,
+            stirred: self.stirred,
+        }
+    }
+
+    /// The first of a member's sessions for which `test` holds. What `test` counts meanwhile is the caller's.
+    pub(super) fn seek(&self, member: MemberId, mut test: impl FnMut(&Record) -> bool) -> Option<usize> {
+        let mut is_it = |record: &Record| record.member == member && test(record);
+        match &self.index {
+            None => self.records().iter().position(is_it),
+            Some(index) => {
+                let mut chain = index.chain(member);
+                chain.find(|&at| self.get(at).is_some_and(&mut is_it))
+            }
+        }
+    }
+
+    pub(super) fn find(&self, member: MemberId, peer_id: &PeerId) -> Option<usize> {
+        self.seek(member, |record| record.peer_id == *peer_id)
+    }
+
+    /// Adds a session that is not there yet; returns where it stands.
+    pub(super) fn insert(&mut self, record: Record, sums: &Sums) -> usize {
+        let (at, group) = (self.len(), record.group());
+        if at == self.slots.len() {
+            self.resize(at + at / 8 + 1);
+        }
+        sums.moved(None, Some(record.standing()));
+        let member = record.member;
+        let (Some(slot), Some(end)) = (self.slots.get_mut(at), self.ends.last_mut()) else {
+            return at;
+        };
+        *slot = record;
+        *end += 1;
+        match &mut self.index {
+            Some(index) => index.link(at, member),
+            None if self.len() > INDEX_FROM => self.build_index(),
+            None => (),
+        }
+        if self.index.as_ref().is_some_and(|index| index.is_crowded()) {
+            self.build_index();
+        }
+        self.shift(at, Group::Asleep, group)
+    }
+
+    /// Changes a session in any way but its member and peer id; returns where it stands then.
+    pub(super) fn update(
+        &mut self,
+        at: usize,
+        sums: &Sums,
+        now: Tick,
+        change: impl FnOnce(&mut Record),
+    ) -> usize {
+        let Some(record) = self.slots.get_mut(at) else {
+            return at;
+        };
+        let (from, before) = (record.group(), record.standing());
+        change(record);
+        let (to, after) = (record.group(), record.standing());
+        if before == after && from == to {
+            return at;
+        }
+        sums.moved(Some(before), Some(after));
+        if before.is_some() != after.is_some() {
+            self.stirred = now;
+        }
+        if before.is_some_and(|was| was.kind != Kind::Seeder)
+            && after.is_none_or(|is| is.kind == Kind::Seeder)
+        {
+            self.hungry = now;
+        }
+        self.shift(at, from, to)
+    }
+
+    /// Takes a session out for good.
+    pub(super) fn remove(&mut self, at: usize, sums: &Sums) {
+        let Some((group, standing)) = self.get(at).map(|record| (record.group(), record.standing())) else {
+            return;
+        };
+        sums.moved(Some(standing), None);
+        let at = self.shift(at, group, Group::Asleep);
+        let last = self.len() - 1;
+        self.swap(at, last);
+        let member = self.get(last).map(|record| record.member);
+        if let (Some(index), Some(member)) = (&mut self.index, member) {
+            index.unlink(last, member);
+            index.pop();
+        }
+        if let (Some(slot), Some(end)) = (self.slots.get_mut(last), self.ends.last_mut()) {
+            *slot = Record::empty();
+            *end -= 1;
+        }
+        self.give_back_room();
+    }
+
+    fn give_back_room(&mut self) {
+        let len = self.len();
+        if len < INDEX_UNTIL {
+            self.index = None;
+        }
+        if len < self.slots.len() / 2 {
+            self.resize(len + len / 8 + 1);
+        }
+    }
+
+    fn resize(&mut self, capacity: usize) {
+        let mut slots = std::mem::take(&mut self.slots).into_vec();
+        slots.truncate(capacity);
+        slots.reserve_exact(capacity.saturating_sub(slots.len()));
+        slots.resize_with(capacity, Record::empty);
+        self.slots = slots.into_boxed_slice();
+    }
+
+    fn build_index(&mut self) {
+        let mut index = Index::with_room_for(self.len());
+        for (at, record) in self.records().iter().enumerate() {
+            index.link(at, record.member);
+        }
+        self.index = Some(Box::new(index));
+    }
+
+    /// Moves a session from one group to another, one neighbour after the other: each gives its first or last place.
+    fn shift(&mut self, mut at: usize, from: Group, to: Group) -> usize {
+        let (mut group, to) = (from as usize, to as usize);
+        while group < to {
+            let Some(end) = self.ends.get_mut(group) else { break };
+            *end -= 1;
+            let last = *end as usize;
+            self.swap(at, last);
+            (at, group) = (last, group + 1);
+        }
+        while group > to {
+            group -= 1;
+            let Some(end) = self.ends.get_mut(group) else { break };
+            let first = *end as usize;
+            *end += 1;
+            self.swap(at, first);
+            at = first;
+        }
+        at
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        let member = |at: usize| self.slots.get(at).map(|record| record.member);
+        if let (Some(first), Some(second)) = (member(a), member(b))
+            && let Some(index) = &mut self.index
+        {
+            index.unlink(a, first);
+            index.unlink(b, second);
+            index.link(a, second);
+            index.link(b, first);
+        }
+        self.slots.swap(a, b);
+    }
+
+    /// Puts to sleep the member's other peers at this address: the same client under a new peer id. Returns where the session
+    /// at `keep` stands then.
+    pub(super) fn replace_at(&mut self, keep: usize, address: Endpoint, sums: &Sums, now: Tick) -> usize {
+        let Some((member, peer_id)) = self.get(keep).map(|record| (record.member, record.peer_id)) else {
+            return keep;
+        };
+        let other = |record: &Record| record.peer_id != peer_id && record.is_at(address);
+        while let Some(at) = self.seek(member, other) {
+            self.update(at, sums, now, Record::end);
+        }
+        self.find(member, &peer_id).unwrap_or(keep)
+    }
+
+    /// How many peers a member has, how many sessions, and its longest silent of each except one.
+    pub(super) fn census(&self, member: MemberId, except: &PeerId) -> Census {
+        let mut census = Census::default();
+        self.seek(member, |record| {
+            let spared = record.peer_id == *except;
+            let line = if record.is_here() {
+                &mut census.peers
+            } else {
+                &mut census.sleepers
+            };
+            line.count += 1;
+            if !spared && line.oldest.is_none_or(|(heard, _)| record.heard() < heard) {
+                line.oldest = Some((record.heard(), record.peer_id));
+            }
+            false
+        });
+        census
+    }
+
+    /// Hands peers to `take`, those of use and known to be reachable first, each group from a random place on, until it has
+    /// accepted as many as are wished for. Returns how many that were.
+    pub(super) fn choose(
+        &self,
+        wish: Wish,
+        rng: &mut impl Rng,
+        take: &mut impl FnMut(&Record) -> bool,
+    ) -> u32 {
+        let mut offer = Offer {
+            looks: LOOKS_MAX,
+            asker: wish.asker.and_then(|at| self.get(at)),
+            taken: 0,
+        };
+        if wish.count == 0 {
+            return 0;
+        }
+        if wish.wants == Wants::Everyone {
+            let asker_leeches = offer
+                .asker
+                .is_some_and(|asker| asker.is_here() && asker.kind() != Kind::Seeder);
+            let others = self.counts().leechers() - u32::from(asker_leeches);
+            let seats = wish.count.div_ceil(2).max(wish.count.saturating_sub(others));
+            for group in [Group::ReachedSeeder, Group::Seeder] {
+                offer.make(self.slice(group), seats, rng, take);
+            }
+        }
+        for group in [Group::ReachedDownloader, Group::Downloader] {
+            offer.make(self.slice(group), wish.count, rng, take);
+        }
+        if wish.wants == Wants::Everyone {
+            offer.make(self.slice(Group::Paused), wish.count, rng, take);
+        }
+        offer.taken
+    }
+
+    /// Forgets addresses that were silent for too long; returns how many peers fell asleep.
+    pub(super) fn forget_silent(&mut self, silence: Silence, sums: &Sums) -> u64 {
+        let now = silence.now();
+        self.stirred.keep_past(now);
+        self.hungry.keep_past(now);
+        let mut fell_asleep = 0;
+        // From the last peer to the first: whoever is moved to a place already looked at has been looked at.
+        for at in (0..self.range(Group::Asleep).start).rev() {
+            let silent = self.get(at).is_some_and(|record| record.is_silent(silence));
+            if silent {
+                self.update(at, sums, now, |record| record.forget_silent(silence));
+                fell_asleep += 1;
+            }
+        }
+        fell_asleep
+    }
+
+    /// Every group stands together, each session has its place in the index, nobody is there twice.
+    pub(super) fn is_sound(&self) -> bool {
+        let grouped = Group::ALL
+            .into_iter()
+            .all(|group| self.slice(group).iter().all(|record| record.group() == group));
+        let found = |(at, record): (usize, &Record)| self.find(record.member, &record.peer_id) == Some(at);
+        grouped && self.records().iter().enumerate().all(found)
+    }
+}
+
+/// Part of a member's sessions in a torrent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line {
+    pub(super) count: u32,
+    /// The longest silent.
+    pub(super) oldest: Option<(crate::members::ids::Date, PeerId)>,
+}
+
+/// A member's sessions in a torrent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Census {
+    pub(super) peers: Line,
+    pub(super) sleepers: Line,
+}
+
+/// One reply in the making.
+struct Offer<'a> {
+    looks: u32,
+    asker: Option<&'a Record>,
+    taken: u32,
+}
+
+impl Offer<'_> {
+    /// Offers one group until `seats` are taken in all.
+    fn make(
+        &mut self,
+        records: &[Record],
+        seats: u32,
+        rng: &mut impl Rng,
+        take: &mut impl FnMut(&Record) -> bool,
+    ) {
+        if records.is_empty() || self.taken >= seats {
+            return;
+        }
+        for record in row(records, rng) {
+            if self.taken >= seats || self.looks == 0 {
+                break;
+            }
+            self.looks -= 1;
+            if !self.asker.is_some_and(|asker| std::ptr::eq(asker, record)) {
+                self.taken += u32::from(take(record));
+            }
+        }
+    }
+}
