@@ -60,8 +60,28 @@ pub struct AccountDelta {
 pub struct Changes {
     /// Sessions as they are now.
     pub sessions: BTreeMap<SessionKey, Mark>,
-    /// Sessions that were silent for too long to be continued.
+    /// Sessions that were silent for too long to be continued. One that is among `sessions` too has come back since.
     pub forgotten: Vec<SessionKey>,
     /// Accounts, by what they have gained.
     pub accounts: BTreeMap<(MemberId, TorrentId), AccountDelta>,
+}
+
+impl AccountDelta {
+    /// Adds what was gained later.
+    pub fn add(&mut self, later: &Self) {
+        let sums = [
+            (&mut self.uploaded, later.uploaded),
+            (&mut self.downloaded, later.downloaded),
+            (&mut self.upload_credit, later.upload_credit),
+            (&mut self.download_charge, later.download_charge),
+            (&mut self.seeded_secs, later.seeded_secs),
+        ];
+        for (sum, more) in sums {
+            *sum = sum.saturating_add(more);
+        }
+        self.completions = self.completions.saturating_add(later.completions);
+        self.first_seen = self.first_seen.min(later.first_seen);
+        self.last_seen = self.last_seen.max(later.last_seen);
+        (self.left, self.client) = (later.left, later.client);
+    }
 }

@@ -40,13 +40,9 @@ impl Swarm {
         }
     }
 
-    /// A swarm without anybody, as a snapshot remembers it.
-    pub(super) fn remembered(completed: u32, stirred: Tick, now: Tick) -> Self {
-        Self {
-            completed,
-            stirred,
-            ..Self::new(now)
-        }
+    /// What a snapshot says beside the peers. A completion that two kinds of one peer made up is none.
+    pub(super) fn remember(&mut self, completed: u32, stirred: Tick) {
+        (self.completed, self.stirred) = (completed, stirred);
     }
 
     /// Is a short interval right here? Notes it, for whoever comes back so soon is not too early, even if all has changed then.

@@ -11,7 +11,8 @@ use shared::announce::{AnnounceRequest, Event, RetryIn};
 use shared::id::InfoHash;
 use shared::moment::Moment;
 
-use super::group::Kind;
+use super::codec::{self, Reader};
+use super::group::{Counts, Kind};
 use super::home::Asker;
 use super::peers::{Placed, Wants};
 use super::policy::{Policy, SwarmLimits};
@@ -24,7 +25,7 @@ use super::totals::{Sums, Totals};
 pub const SHARD_COUNT: usize = 1_024;
 
 /// Who is turned away for want of room shall not come back at once.
-const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
+pub(super) const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
 
 /// One announce as the edge hands it in.
 #[derive(Clone, Copy, Debug)]
@@ -322,14 +323,69 @@ impl Swarms {
 
     /// Appends one shard, of [`SHARD_COUNT`], in a form that [`Self::restore`] reads; nothing for an empty one.
     pub fn snapshot_shard(&self, shard: usize, now: Moment, out: &mut Vec<u8>) {
-        let _ = (shard, now, out);
+        let (start, now) = (out.len(), Tick::at(now));
+        let Some(shard) = self.map.shards().get(shard) else {
+            return;
+        };
+        // Only a shard taken apart can be gone through; this happens under its lock.
+        let mut table = shard.write();
+        let old = std::mem::take(&mut *table);
+        let rehash = |(hash, _): &(InfoHash, _)| self.hasher.hash_one(hash);
+        table.reserve(old.len(), rehash);
+        for item in old {
+            let (hash, swarm) = &item;
+            if out.len() == start {
+                out.push(codec::FORM);
+            }
+            codec::write(hash, swarm.get(), now, out);
+            table.insert(rehash(&item), item, rehash);
+        }
     }
 
     /// Takes in what [`Self::snapshot_shard`] wrote `age` ago, in whatever process; returns how many peers it held. Swarms
     /// that are there already keep their own.
     pub fn restore(&self, bytes: &[u8], age: Duration, now: Moment) -> Result<usize, SnapshotError> {
-        let _ = (bytes, age, now);
-        Ok(0)
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let (mut reader, now) = (Reader::new(bytes), Tick::at(now));
+        reader.form(codec::FORM)?;
+        let mut restored = 0;
+        while !reader.is_empty() {
+            let head = codec::read_head(&mut reader, age, now)?;
+            restored += self.restore_swarm(&head, &mut reader, age, now)?;
+        }
+        Ok(restored)
+    }
+
+    /// Takes in one swarm, unless it is there or has nothing to remember; reads past it in any case.
+    fn restore_swarm(
+        &self,
+        head: &codec::Head,
+        reader: &mut Reader<'_>,
+        age: Duration,
+        now: Tick,
+    ) -> Result<usize, SnapshotError> {
+        let mut restored = 0;
+        let mut swarm = Swarm::new(now);
+        let read = codec::read_peers(reader, age, now, |peer| {
+            let presence = Presence {
+                peer: peer.at,
+                kind: peer.kind,
+                tick: peer.heard,
+            };
+            restored += usize::from(swarm.place(presence, true, &self.hasher) == Placed::Joined);
+        });
+        swarm.remember(head.completed, head.stirred);
+        let Entry::Vacant(entry) = self.map.entry(head.hash) else {
+            return read.map(|()| 0);
+        };
+        if !swarm.is_blank() && self.sums.open_swarm(self.limits.swarms) {
+            self.sums.changed(false, Counts::default(), swarm.counts_v4());
+            self.sums.changed(true, Counts::default(), swarm.counts_v6());
+            entry.insert(swarm);
+        }
+        read.map(|()| restored)
     }
 
     /// How much there is in all; reads atomics, walks nothing.
@@ -369,7 +425,7 @@ impl Swarms {
 
 /// A downloader has a use for everybody; who wants nothing now is of use to downloaders alone. Who has just come from a
 /// magnet link wants everything, and aria2 says `left=0` until it knows how much that is.
-fn wants_of(request: &AnnounceRequest) -> Wants {
+pub(super) fn wants_of(request: &AnnounceRequest) -> Wants {
     match (kind_of(request), request.event) {
         (Kind::Downloader, _) | (Kind::Seeder, Event::Started) => Wants::Everyone,
         _ => Wants::Downloaders,

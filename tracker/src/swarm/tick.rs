@@ -123,7 +123,10 @@ mod tests {
         let mut long_ago = Tick::long_before(Tick::at(Moment::START));
         for half_day in 0..60 {
             let now = Tick::at(Moment::from_secs(half_day * 43_200));
-            assert!(!long_ago.may_be_within(Duration::from_secs(86_400), now), "{half_day}");
+            assert!(
+                !long_ago.may_be_within(Duration::from_secs(86_400), now),
+                "{half_day}"
+            );
             long_ago.keep_past(now);
         }
     }

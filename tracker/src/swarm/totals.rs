@@ -95,8 +95,8 @@ impl Sums {
         self.swarms.fetch_sub(count, Relaxed);
     }
 
-    /// Private mode: notes what became of one session. The outer `None` is no session at all, the inner one that sleeps.
-    pub(super) fn moved(&self, before: Option<Option<Standing>>, after: Option<Option<Standing>>) {
+    /// Private mode: notes what became of one session. `None` is no session at all.
+    pub(super) fn moved(&self, before: Option<Standing>, after: Option<Standing>) {
         if before == after {
             return;
         }
@@ -113,8 +113,8 @@ impl Sums {
     }
 
     /// The sums that a session counts in.
-    fn counters(&self, standing: Option<Standing>) -> [Option<&AtomicU64>; 3] {
-        let Some(Standing { kind, families }) = standing else {
+    fn counters(&self, standing: Standing) -> [Option<&AtomicU64>; 3] {
+        let Standing::Here { kind, families } = standing else {
             return [Some(&self.asleep), None, None];
         };
         let all = match kind {

@@ -3,6 +3,14 @@
 //! stopped. Nothing here waits: journal entries are queued through `Scribe`, changed accounts stay in a stripe beside the shard
 //! until `Books` collects them.
 
+mod index;
+mod record;
+mod reply;
+mod stripe;
+#[expect(clippy::module_inception, reason = "swarm.rs holds one, swarms.rs holds many")]
+mod swarm;
 mod swarms;
+mod visit;
 
+pub(in crate::swarm) use record::{Families, Standing};
 pub use swarms::{MemberAnnounced, MemberSession, MemberVisit, PrivateSwarms};

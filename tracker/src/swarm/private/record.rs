@@ -152,11 +152,38 @@ pub(in crate::swarm) enum Families {
     Both,
 }
 
-/// What a peer counts as in the sums of all swarms.
+/// What a session counts as in the sums of all swarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::swarm) struct Standing {
-    pub(in crate::swarm) kind: Kind,
-    pub(in crate::swarm) families: Families,
+pub(in crate::swarm) enum Standing {
+    Asleep,
+    Here { kind: Kind, families: Families },
+}
+
+impl Standing {
+    fn is_here(self) -> bool {
+        self != Self::Asleep
+    }
+
+    /// A peer that wants something, or might once it is no longer paused.
+    fn leeches(self) -> bool {
+        matches!(
+            self,
+            Self::Here {
+                kind: Kind::Downloader | Kind::Paused,
+                ..
+            }
+        )
+    }
+
+    /// Somebody came or went between both.
+    pub(super) fn stirs(self, after: Self) -> bool {
+        self.is_here() != after.is_here()
+    }
+
+    /// Somebody who missed bytes does so no longer.
+    pub(super) fn sates(self, after: Self) -> bool {
+        self.leeches() && !after.leeches()
+    }
 }
 
 /// Where a peer was heard, under which hash and when.
@@ -246,18 +273,17 @@ impl Record {
         }
     }
 
-    /// None while it sleeps.
-    pub(super) fn standing(&self) -> Option<Standing> {
+    pub(super) fn standing(&self) -> Standing {
         let families = match (self.flags.has(Flags::V4), self.flags.has(Flags::V6)) {
             (true, true) => Families::Both,
             (true, false) => Families::V4,
             (false, true) => Families::V6,
-            (false, false) => return None,
+            (false, false) => return Standing::Asleep,
         };
-        Some(Standing {
+        Standing::Here {
             kind: self.kind(),
             families,
-        })
+        }
     }
 
     pub(super) fn set_paused(&mut self, paused: bool) {
@@ -409,9 +435,21 @@ impl Record {
 
     /// Notes whether it could be reached where it is.
     pub(super) fn set_reached(&mut self, is_v6: bool, reached: bool) {
-        let bit = if is_v6 { Flags::REACHED_V6 } else { Flags::REACHED_V4 };
+        let bit = if is_v6 {
+            Flags::REACHED_V6
+        } else {
+            Flags::REACHED_V4
+        };
         self.flags.set(bit, reached);
     }
+}
+
+/// What a snapshot is read against: how old it is, and what time it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) age: Duration,
+    pub(super) now: Tick,
+    pub(super) date: Date,
 }
 
 /// The length of a record in a snapshot, without what few have.
@@ -442,14 +480,15 @@ impl Record {
     }
 
     /// Reads what [`Self::encode`] wrote; ages grow by `age`, and an address older than can be told is not here any more.
-    pub(super) fn decode(reader: &mut Reader<'_>, age: Duration, now: Tick) -> Option<Self> {
+    pub(super) fn decode(reader: &mut Reader<'_>, past: Past) -> Option<Self> {
         let mut record = Self::empty();
         record.member = MemberId(u32::from_le_bytes(reader.take()?));
         record.peer_id = PeerId(reader.take()?);
         record.uploaded = Six(reader.take()?);
         record.downloaded = Six(reader.take()?);
         record.left = Six(reader.take()?);
-        record.heard = Date(u32::from_le_bytes(reader.take()?));
+        // Where clocks were put back, nobody is heard in the future.
+        record.heard = Date(u32::from_le_bytes(reader.take()?)).min(past.date);
         let flags = Flags(u16::from_le_bytes(reader.take()?));
         let v4 = if flags.has(Flags::V4) {
             Some(reader.take()?)
@@ -476,7 +515,7 @@ impl Record {
             } else {
                 Which::Second
             };
-            if let Some(tick) = Tick::before(now, age + Tick::duration(old)) {
+            if let Some(tick) = Tick::before(past.now, past.age + Tick::duration(old)) {
                 record.sight(Sighting { at, which, tick });
             }
         }

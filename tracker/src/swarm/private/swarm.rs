@@ -2,12 +2,19 @@
 //! downloaders likewise, paused partial seeds, sleepers), so that choosing peers is taking slices. Positions change; nobody
 //! keeps one from call to call.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use rand::Rng;
 use shared::id::PeerId;
 
 use super::index::Index;
-use super::record::{Group, Record};
-use crate::members::ids::MemberId;
+use super::record::{ENCODED_MIN, Group, Past, Record, Standing};
+use crate::members::ids::{Date, MemberId, TorrentId};
+use crate::members::ledger::SessionKey;
+use crate::members::rules::Mark;
+use crate::swarm::SnapshotError;
+use crate::swarm::codec::Reader;
 use crate::swarm::group::{Counts, Kind};
 use crate::swarm::home::Endpoint;
 use crate::swarm::peers::{Wants, row};
@@ -99,15 +106,6 @@ impl Swarm {
         self.stirred
     }
 
-    pub(super) fn hungry(&self) -> Tick {
-        self.hungry
-    }
-
-    /// Times as a snapshot remembers them.
-    pub(super) fn set_times(&mut self, stirred: Tick, hungry: Tick) {
-        (self.stirred, self.hungry) = (stirred, hungry);
-    }
-
     fn range(&self, group: Group) -> std::ops::Range<usize> {
         let end = |group: usize| self.ends.get(group).map_or(0, |&end| end as usize);
         let number = group as usize;
@@ -158,24 +156,24 @@ impl Swarm {
     }
 
     /// Adds a session that is not there yet; returns where it stands.
-    pub(super) fn insert(&mut self, record: Record, sums: &Sums) -> usize {
+    pub(super) fn insert(&mut self, record: Record, sums: &Sums, now: Tick) -> usize {
         let (at, group) = (self.len(), record.group());
         if at == self.slots.len() {
             self.resize(at + at / 8 + 1);
         }
         sums.moved(None, Some(record.standing()));
+        self.note(Standing::Asleep, record.standing(), now);
         let member = record.member;
         let (Some(slot), Some(end)) = (self.slots.get_mut(at), self.ends.last_mut()) else {
             return at;
         };
         *slot = record;
         *end += 1;
-        match &mut self.index {
-            Some(index) => index.link(at, member),
-            None if self.len() > INDEX_FROM => self.build_index(),
-            None => (),
+        if let Some(index) = &mut self.index {
+            index.link(at, member);
         }
-        if self.index.as_ref().is_some_and(|index| index.is_crowded()) {
+        let crowded = self.index.as_ref().map(|index| index.is_crowded());
+        if crowded.unwrap_or(self.len() > INDEX_FROM) {
             self.build_index();
         }
         self.shift(at, Group::Asleep, group)
@@ -199,15 +197,18 @@ impl Swarm {
             return at;
         }
         sums.moved(Some(before), Some(after));
-        if before.is_some() != after.is_some() {
+        self.note(before, after, now);
+        self.shift(at, from, to)
+    }
+
+    /// What else a change of one session means to the torrent.
+    fn note(&mut self, before: Standing, after: Standing, now: Tick) {
+        if before.stirs(after) {
             self.stirred = now;
         }
-        if before.is_some_and(|was| was.kind != Kind::Seeder)
-            && after.is_none_or(|is| is.kind == Kind::Seeder)
-        {
+        if before.sates(after) {
             self.hungry = now;
         }
-        self.shift(at, from, to)
     }
 
     /// Takes a session out for good.
@@ -261,7 +262,9 @@ impl Swarm {
     fn shift(&mut self, mut at: usize, from: Group, to: Group) -> usize {
         let (mut group, to) = (from as usize, to as usize);
         while group < to {
-            let Some(end) = self.ends.get_mut(group) else { break };
+            let Some(end) = self.ends.get_mut(group) else {
+                break;
+            };
             *end -= 1;
             let last = *end as usize;
             self.swap(at, last);
@@ -269,7 +272,9 @@ impl Swarm {
         }
         while group > to {
             group -= 1;
-            let Some(end) = self.ends.get_mut(group) else { break };
+            let Some(end) = self.ends.get_mut(group) else {
+                break;
+            };
             let first = *end as usize;
             *end += 1;
             self.swap(at, first);
@@ -371,11 +376,115 @@ impl Swarm {
         for at in (0..self.range(Group::Asleep).start).rev() {
             let silent = self.get(at).is_some_and(|record| record.is_silent(silence));
             if silent {
-                self.update(at, sums, now, |record| record.forget_silent(silence));
-                fell_asleep += 1;
+                let at = self.update(at, sums, now, |record| record.forget_silent(silence));
+                fell_asleep += u64::from(!self.get(at).is_some_and(Record::is_here));
             }
         }
         fell_asleep
+    }
+
+    /// Takes out sessions that nobody has continued for too long, and hands them to `forgotten`.
+    pub(super) fn forget_old(
+        &mut self,
+        date: Date,
+        age: Duration,
+        sums: &Sums,
+        mut forgotten: impl FnMut(&Record),
+    ) -> u64 {
+        let mut count = 0;
+        for at in self.range(Group::Asleep).rev() {
+            let Some(record) = self.get(at) else { continue };
+            if date.since(record.heard()) > age {
+                forgotten(record);
+                self.remove(at, sums);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Did anybody but the session at `at` miss bytes within the last `time`, or may somebody have?
+    pub(super) fn wanted(&self, at: Option<usize>, time: Duration, now: Tick) -> bool {
+        let asker = at.and_then(|at| self.get(at));
+        let asker = asker.is_some_and(|asker| asker.is_here() && asker.kind() != Kind::Seeder);
+        self.counts().leechers() > u32::from(asker) || self.hungry.may_be_within(time, now)
+    }
+
+    /// Everybody leaves.
+    pub(super) fn end_all(&mut self, sums: &Sums, now: Tick) {
+        for at in (0..self.range(Group::Asleep).start).rev() {
+            self.update(at, sums, now, Record::end);
+        }
+    }
+
+    /// Notes whether peers at an address could be reached.
+    pub(super) fn set_reached(&mut self, address: Endpoint, reached: bool, sums: &Sums) {
+        let now = self.stirred;
+        // A peer that moves stays among those of its kind, so it may be met twice; that does no harm.
+        for at in 0..self.len() {
+            if self.get(at).is_some_and(|record| record.is_at(address)) {
+                self.update(at, sums, now, |record| {
+                    record.set_reached(address.is_v6(), reached)
+                });
+            }
+        }
+    }
+
+    /// Hands over the marks that the store has not seen.
+    pub(super) fn collect(&mut self, torrent: TorrentId, sessions: &mut BTreeMap<SessionKey, Mark>) {
+        let count = self.len();
+        for record in self.slots.iter_mut().take(count) {
+            if record.is_changed() {
+                record.set_changed(false);
+                let key = SessionKey {
+                    torrent,
+                    member: record.member,
+                    peer_id: record.peer_id,
+                };
+                sessions.insert(key, record.mark());
+            }
+        }
+    }
+
+    /// Appends the torrent as a snapshot holds it.
+    pub(super) fn encode(&self, torrent: TorrentId, now: Tick, out: &mut Vec<u8>) {
+        out.extend_from_slice(&torrent.0.to_le_bytes());
+        out.extend_from_slice(&self.completed.to_le_bytes());
+        out.extend_from_slice(&self.stirred.age(now).to_le_bytes());
+        out.extend_from_slice(&self.hungry.age(now).to_le_bytes());
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&count.to_le_bytes());
+        for record in self.records() {
+            record.encode(now, out);
+        }
+    }
+
+    /// Reads what [`Self::encode`] wrote behind the torrent's number; returns how many sessions that were. Those that are here
+    /// already stay as they are.
+    pub(super) fn decode(
+        &mut self,
+        reader: &mut Reader<'_>,
+        past: Past,
+        sums: &Sums,
+    ) -> Result<usize, SnapshotError> {
+        let Past { age, now, .. } = past;
+        self.completed = self.completed.max(reader.u32()?);
+        let ago = |ticks| Tick::before(now, age + Tick::duration(ticks)).unwrap_or(Tick::long_before(now));
+        let (stirred, hungry) = (ago(reader.u16()?), ago(reader.u16()?));
+        let count = reader.u32()? as usize;
+        // What a stranger's count could make us reserve, its bytes must be there for.
+        let room = count.min(reader.len() / ENCODED_MIN);
+        if self.is_empty() && room > 0 {
+            self.resize(room);
+        }
+        for _ in 0..count {
+            let record = Record::decode(reader, past).ok_or(SnapshotError::Cut)?;
+            if self.find(record.member, &record.peer_id).is_none() {
+                self.insert(record, sums, now);
+            }
+        }
+        (self.stirred, self.hungry) = (stirred, hungry);
+        Ok(count)
     }
 
     /// Every group stands together, each session has its place in the index, nobody is there twice.
@@ -393,7 +502,7 @@ impl Swarm {
 pub(super) struct Line {
     pub(super) count: u32,
     /// The longest silent.
-    pub(super) oldest: Option<(crate::members::ids::Date, PeerId)>,
+    pub(super) oldest: Option<(Date, PeerId)>,
 }
 
 /// A member's sessions in a torrent.
