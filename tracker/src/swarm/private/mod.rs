@@ -12,5 +12,8 @@ mod swarm;
 mod swarms;
 mod visit;
 
+#[cfg(test)]
+mod tests;
+
 pub(in crate::swarm) use record::{Families, Standing};
 pub use swarms::{MemberAnnounced, MemberSession, MemberVisit, PrivateSwarms};
