@@ -3,11 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use shared::announce::Event;
+use shared::announce::{AnnounceReply, Answer, Event};
 use shared::id::InfoHash;
 use tempfile::TempDir;
 use tests::fake_member::FakeMember;
 use tests::our_tracker::{OurTracker, Setup};
+use tests::rig::ask_until;
+
+use crate::album::LIMIT;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -230,4 +233,121 @@ fn a_forgotten_member_is_nowhere_and_the_sums_of_the_torrent_stay() {
         let named = bytes.windows(4).any(|window| window == b"anna");
         assert!(!named, "{} still names her", path.display());
     }
+}
+
+/// A tracker that believes its neighbour about where clients are.
+fn behind_a_proxy() -> (OurTracker, InfoHash, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Setup::default()
+        .settings("[http]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[members]\nnetworks_alarm = 4\n")
+        .start(folder.path());
+    let torrent = tracker.register("holiday");
+    (tracker, torrent, folder)
+}
+
+/// An announce of a client that is somewhere else in the world.
+#[track_caller]
+fn from_afar(tracker: &OurTracker, client: &FakeMember, address: &str) -> AnnounceReply {
+    let request = client.request(Event::Started).header("X-Forwarded-For", address);
+    match Answer::decode(&request.send(tracker.address()).body) {
+        Ok(Answer::Reply(reply)) => reply,
+        other => panic!("from {address}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_key_that_is_used_in_too_many_networks_raises_an_alarm_and_goes_on_working() {
+    let (tracker, torrent, _folder) = behind_a_proxy();
+    let key = tracker.add_member("anna");
+    let client = tracker.client(&key, torrent, "client", 7_000);
+    // One home, whose addresses change within its network.
+    for address in ["5.5.1.1", "5.5.1.2", "2a77::1", "2a77::2", "5.5.2.1"] {
+        from_afar(&tracker, &client, address);
+    }
+    assert!(tracker.metric("tracker_key_alarms") < 0.5);
+    assert_eq!(tracker.ask(&["member", "show", "anna"])["alarm"], false);
+    for address in ["5.5.3.1", "5.5.4.1", "5.5.5.1"] {
+        from_afar(&tracker, &client, address);
+    }
+    ask_until("the alarm", LIMIT, || {
+        (tracker.metric("tracker_key_alarms") > 0.5).then_some(())
+    });
+    let card = tracker.ask(&["member", "show", "anna"]);
+    assert_eq!(card["alarm"], true, "{card}");
+    from_afar(&tracker, &client, "5.5.6.1");
+    let shown = tracker
+        .command(&["member", "show", "anna"])
+        .run(LIMIT)
+        .succeeded();
+    assert!(
+        !shown.stdout.join(" ").contains("5.5."),
+        "addresses are not shown: {shown:?}"
+    );
+}
+
+#[test]
+fn peers_at_home_are_given_to_the_world_by_the_address_of_the_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Setup::default()
+        .settings(
+            "[http]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[announce]\nexternal_addresses = [\"5.77.0.1\"]\n",
+        )
+        .start(folder.path());
+    let torrent = tracker.register("holiday");
+    let key = tracker.add_member("anna");
+    let at_home = tracker.client(&key, torrent, "nas", 7_000);
+    from_afar(&tracker, &at_home, "192.168.1.5");
+    let at_home_too = tracker.client(&key, torrent, "tv", 7_001);
+    assert_eq!(
+        from_afar(&tracker, &at_home_too, "192.168.1.6").peers,
+        ["192.168.1.5:7000".parse().unwrap()]
+    );
+    let far = tracker.client(&key, torrent, "far", 7_002);
+    let mut given = from_afar(&tracker, &far, "5.5.5.5").peers;
+    given.sort();
+    assert_eq!(
+        given,
+        ["5.77.0.1:7000".parse().unwrap(), "5.77.0.1:7001".parse().unwrap()]
+    );
+}
+
+#[test]
+fn an_upload_to_nobody_leaves_a_mark_with_its_evidence_and_no_ban() {
+    let house = House::open();
+    let key = house.tracker.add_member("anna");
+    let mut alone = house.client(&key, "alone", 7_000).seeding();
+    alone.announce(house.v4, Event::Started);
+    alone.says.uploaded = 5_000_000_000;
+    alone.announce(house.v4, Event::None);
+    let marks = ask_until("a mark", LIMIT, || {
+        let card = house.tracker.ask(&["member", "show", "anna"]);
+        let marks = card["marks"].as_array().cloned().unwrap_or_default();
+        (!marks.is_empty()).then_some(marks)
+    });
+    println!("{marks:?}");
+    let text = serde_json::to_string(&marks).unwrap();
+    assert!(
+        text.contains("5000000000") || text.contains("5.0 GB") || text.contains("5 GB"),
+        "no evidence: {text}"
+    );
+    alone.announce(house.v4, Event::Stopped);
+    assert_eq!(
+        house.tracker.account("anna"),
+        (5_000_000_000, 0),
+        "a mark takes nothing away"
+    );
+}
+
+#[test]
+fn an_early_announce_in_public_mode_is_warned_and_given_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = Setup::default().public().start(folder.path());
+    let peer = |name: &str, port| FakeMember::stranger(InfoHash([4; 20]), name, port);
+    peer("a", 7_000).announce(tracker.address(), Event::Started);
+    let b = peer("b", 7_001);
+    assert_eq!(b.announce(tracker.address(), Event::Started).peers.len(), 1);
+    let early = b.announce(tracker.address(), Event::None);
+    assert!(early.peers.is_empty() && early.warning.is_some(), "{early:?}");
+    assert_eq!(b.announce(tracker.address(), Event::Stopped).warning, None);
+    assert_eq!(b.announce(tracker.address(), Event::Started).peers.len(), 1);
 }

@@ -34,16 +34,16 @@ const RIGHTS: [(&str, &str); 35] = [
     ("DELETE /invitations/{id}", "----+++"),
     ("GET /tokens", "-----++"),
     ("POST /tokens", "-----++"),
-    ("DELETE /tokens/{id}", "-----++"),
+    ("DELETE /tokens/{name}", "-----++"),
     ("GET /torrents", "--+--++"),
     ("POST /torrents", "---+-++"),
     ("GET /torrents/{hash}", "--+--++"),
     ("DELETE /torrents/{hash}", "---+-++"),
     ("GET /torrents/{hash}/file", "-+--+++"),
     ("PUT /torrents/{hash}/tariff", "---+-++"),
+    ("DELETE /torrents/{hash}/tariff", "---+-++"),
     ("GET /tariff", "--+--++"),
     ("PUT /tariff", "-----++"),
-    ("DELETE /torrents/{hash}/tariff", "---+-++"),
     ("DELETE /tariff", "-----++"),
     ("GET /audit", "-----++"),
     ("POST /reload", "-----++"),
@@ -126,7 +126,9 @@ fn harmless(route: &str) -> HttpRequest {
     match route {
         "POST /reload" => request,
         "POST /me/rotate" => request.json(&json!({ "grace_secs": 86_400 })),
-        "POST /torrents" => request.body(b"no torrent".to_vec()),
+        "POST /torrents" => request
+            .header("Content-Type", "application/x-bittorrent")
+            .body(b"no torrent".to_vec()),
         _ => request.json(&json!({ "no such field": 1 })),
     }
 }
@@ -262,7 +264,9 @@ fn guesses_are_bounded_and_the_wait_is_told() {
 #[test]
 fn bodies_are_bounded_and_scanned() {
     let house = House::open();
-    let torrents = HttpRequest::post("/api/v1/torrents").bearer(&house.keys[3]);
+    let torrents = HttpRequest::post("/api/v1/torrents")
+        .header("Content-Type", "application/x-bittorrent")
+        .bearer(&house.keys[3]);
     let members = HttpRequest::post("/api/v1/members").bearer(&house.keys[4]);
     let long = json!({ "name": "x".repeat(100_000) });
     let cases = [
