@@ -254,12 +254,12 @@ impl OurTracker {
         self.command(words).run(LIMIT).succeeded().json()
     }
 
-    /// The one-time code that a first start prints.
+    /// The one-time code that a first start shows, in the command that it shows with it.
     #[track_caller]
     pub fn owner_code(&self) -> String {
-        self.running().wait_for(Stream::Out, LIMIT, |line| {
-            let facts: Value = serde_json::from_str(line).ok()?;
-            Some(facts.get("owner_code")?.as_str()?.to_owned())
+        self.running().wait_for(Stream::Err, LIMIT, |line| {
+            let (_, rest) = line.split_once(r#""code":""#)?;
+            Some(rest.split('"').next()?.to_owned())
         })
     }
 
