@@ -34,7 +34,7 @@ const RIGHTS: [(&str, &str); 35] = [
     ("DELETE /invitations/{id}", "----+++"),
     ("GET /tokens", "-----++"),
     ("POST /tokens", "-----++"),
-    ("DELETE /tokens/{name}", "-----++"),
+    ("DELETE /tokens/{id}", "-----++"),
     ("GET /torrents", "--+--++"),
     ("POST /torrents", "---+-++"),
     ("GET /torrents/{hash}", "--+--++"),
