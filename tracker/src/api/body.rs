@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -111,7 +111,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 /// Refuses a body of another kind. Parameters such as a charset do not matter.
 pub(crate) fn expect_type(fields: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
-    let said = fields.get(header::CONTENT_TYPE).map(|field| field.as_bytes());
+    let said = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let said = said.unwrap_or_default();
     let essence = said
         .split(|&byte| byte == b';')

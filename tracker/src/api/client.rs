@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -142,7 +142,7 @@ impl Client {
         if !response.status().is_success() {
             let status = response.status();
             let body = Limited::new(response.into_body(), LINE_MAX).collect().await;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = body.map(Collected::to_bytes).unwrap_or_default();
             Answer { status, body }.check()?;
             return Err(ClientError::Broken(status.to_string()));
         }

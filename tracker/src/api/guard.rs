@@ -25,9 +25,9 @@ const KEY_MAX: usize = 128;
 pub(crate) async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Local>().is_some();
     let mut response = match admit(&api, &request) {
-        Ok(identity) => {
+        Ok((identity, rule)) => {
             request.extensions_mut().insert(identity);
-            next.run(request).await
+            carry_out(&api, rule, request, next).await
         }
         Err(problem) => problem.into_response(),
     };
@@ -41,11 +41,38 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, mut request: Request, nex
     response
 }
 
-fn admit(api: &Api, request: &Request) -> Result<Identity, Problem> {
+/// Lets a route do its work. A change that has begun is finished whether or not its sender still listens: one that is in the store
+/// and not in memory would come to light at the next start only.
+async fn carry_out(api: &Api, rule: &Rule, request: Request, next: Next) -> Response {
+    let slow = || {
+        Problem::busy(
+            "the database does not answer: what was asked may still be done, so look before you ask again",
+        )
+    };
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        let answered = tokio::time::timeout(rule.time(), next.run(request)).await;
+        return answered.unwrap_or_else(|_| slow().into_response());
+    }
+    let Ok(place) = Arc::clone(&api.changes).try_acquire_owned() else {
+        return Problem::busy("too many changes are made at once: try again").into_response();
+    };
+    let work = tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(place);
+        response
+    });
+    match tokio::time::timeout(rule.time(), work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::broken("the request went wrong; please report this").into_response(),
+        Err(_) => slow().into_response(),
+    }
+}
+
+fn admit(api: &Api, request: &Request) -> Result<(Identity, &'static Rule), Problem> {
     let rule = rule(request)?;
     let identity = identify(api, request)?;
     match rule.who.judge(&identity) {
-        Verdict::Welcome => Ok(identity),
+        Verdict::Welcome => Ok((identity, rule)),
         Verdict::KeyNeeded => Err(key_needed(rule)),
         Verdict::NotForThis => Err(not_for_this(rule)),
     }

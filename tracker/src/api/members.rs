@@ -20,7 +20,6 @@ use super::problem::Problem;
 use super::scope::Scope;
 use crate::http::trace::{Heard, Listening, Traced};
 use crate::members::books::FlushError;
-use crate::members::directory::TraceGuard;
 use crate::members::office::{AddMember, MemberCard, MemberReport, OfficeError};
 use crate::members::store::Role;
 
@@ -165,10 +164,8 @@ async fn trace(State(api): State<Arc<Api>>, Named(name): Named<String>) -> Resul
         .ok_or_else(|| Problem::conflict("no tracker runs on this folder: start it to watch it"))?;
     let place = Arc::clone(&api.traces).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("too many traces are watched already: end one"))?;
-    let gone = || Problem::not_found(format!("there is no member {name:?}"));
     let watching = Watching {
         listening: running.tracer.listen(member),
-        _guard: api.office().directory().trace(member).ok_or_else(gone)?,
         _place: place,
     };
     let lines = futures_util::stream::unfold(watching, async |mut watching| {
@@ -182,7 +179,6 @@ async fn trace(State(api): State<Arc<Api>>, Named(name): Named<String>) -> Resul
 /// One reader of a trace; dropping it ends it.
 struct Watching {
     listening: Listening,
-    _guard: TraceGuard,
     _place: OwnedSemaphorePermit,
 }
 

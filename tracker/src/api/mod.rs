@@ -47,6 +47,9 @@ pub use running::{ReloadWanted, Running};
 /// Torrents that are received at the same time; each may take 32 MiB.
 const UPLOADS_MAX: usize = 4;
 
+/// Changes that are made at the same time; they wait for one another anyway, but not without end.
+const CHANGES_MAX: usize = 64;
+
 /// Traces that are watched at the same time.
 const TRACES_MAX: usize = 16;
 
@@ -72,6 +75,7 @@ pub struct Api {
     parts: ApiParts,
     running: OnceLock<Running>,
     guesses: Guesses,
+    changes: Arc<Semaphore>,
     uploads: Semaphore,
     traces: Arc<Semaphore>,
 }
@@ -83,6 +87,7 @@ impl Api {
             parts,
             running: OnceLock::new(),
             guesses: Guesses::default(),
+            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
             uploads: Semaphore::new(UPLOADS_MAX),
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
         })

@@ -141,6 +141,10 @@ impl From<OfficeError> for Problem {
     fn from(error: OfficeError) -> Self {
         let words = error.to_string();
         match error {
+            // A code is not repeated, and has no other name.
+            OfficeError::NotFound { what, name } if name.is_empty() => {
+                Self::not_found(format!("there is no {what}"))
+            }
             OfficeError::NotFound { .. } => Self::not_found(words),
             OfficeError::Exists { .. } | OfficeError::Ambiguous { .. } | OfficeError::Refused { .. } => {
                 Self::conflict(words)

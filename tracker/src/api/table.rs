@@ -1,5 +1,7 @@
-//! Who may do what: one row a route. The guard asks it before every answer, the OpenAPI document shows it, and a test walks it.
+//! Who may do what: one row a route. The guard asks it before every answer, the API's description shows it, and a test walks it.
 //! A route without a row is answered to nobody.
+
+use std::time::Duration;
 
 use super::auth::Identity;
 use super::scope::{self, Scope};
@@ -31,6 +33,26 @@ pub struct Rule {
     /// Below [`PREFIX`], with the names of its parts in braces.
     pub path: &'static str,
     pub who: Who,
+}
+
+/// A route has done its work within this time.
+const WORK: Duration = Duration::from_secs(30);
+
+/// The same for one that receives a .torrent, which may come slowly.
+const RECEIVING: Duration = Duration::from_secs(330);
+
+/// A backup writes as much as the database holds.
+const BACKUP: Duration = Duration::from_secs(3_600);
+
+impl Rule {
+    /// How long the route may take, its body included.
+    pub(crate) fn time(&self) -> Duration {
+        match (self.method, self.path) {
+            ("POST", "/torrents") => RECEIVING,
+            ("POST", "/backup") => BACKUP,
+            _ => WORK,
+        }
+    }
 }
 
 const fn rule(method: &'static str, path: &'static str, who: Who) -> Rule {

@@ -145,8 +145,8 @@ async fn a_slow_body_does_not_hold_a_connection_of_the_public_port() {
     let caller = Caller::from(SOMEWHERE.parse::<IpAddr>().unwrap());
     tokio::time::pause();
     let serving = tokio::spawn(async move { site.serve(served, Vec::new(), caller).await });
-    let head = "POST /api/v1/owner HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{";
-    stranger.write_all(head.as_bytes()).await.unwrap();
+    let request = "POST /api/v1/owner HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{";
+    stranger.write_all(request.as_bytes()).await.unwrap();
     let mut heard = String::new();
     stranger.read_to_string(&mut heard).await.unwrap();
     assert!(heard.starts_with("HTTP/1.1 408 "), "{heard}");

@@ -298,3 +298,14 @@ async fn only_admins_invite_in_the_name_of_another() {
         .await;
     assert_eq!(House::good(&own)["by"], "Bob");
 }
+
+#[tokio::test]
+async fn a_change_that_has_begun_is_finished_even_if_its_sender_hangs_up() {
+    let house = House::open().await;
+    let request = ask("POST", "/members").here().json(&json!({ "name": "Ada" }));
+    let asking = house.raw(request);
+    assert!(tokio::time::timeout(Duration::ZERO, asking).await.is_err());
+    while house.api.office().member_id("Ada").is_err() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -4,6 +4,7 @@ mod bodies;
 mod client;
 mod flows;
 mod rights;
+mod running;
 
 use std::net::IpAddr;
 use std::sync::Arc;
