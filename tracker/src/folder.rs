@@ -214,3 +214,136 @@ fn write_secret(path: &Path, replaces: bool, secret: &[u8]) -> io::Result<()> {
     }
     write_whole(path, secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::members::store::NewMember;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn taken(folder: &TempDir) -> Folder {
+        Folder::take(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn a_new_folder_is_for_its_owner_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("made/when/missing");
+        let folder = Folder::take(&path).unwrap();
+        assert_eq!((mode(folder.path()), mode(&path.join("lock"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_folder_has_one_owner_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let first = taken(&place);
+        let second = Folder::take(place.path());
+        let us = std::process::id().to_string();
+        assert!(
+            matches!(&second, Err(FolderError::Taken { owner, .. }) if *owner == us),
+            "{second:?}"
+        );
+        drop(first);
+        taken(&place);
+    }
+
+    #[tokio::test]
+    async fn the_secret_is_made_once() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        let first = folder.open([1; 32]).await.unwrap();
+        assert_eq!((first.secret, first.keys_lost), ([1; 32], false));
+        first.store.close().await;
+        let path = secret(place.path());
+        assert_eq!((mode(&path), mode(&database(place.path()))), (0o600, 0o600));
+        let second = folder.open([2; 32]).await.unwrap();
+        assert_eq!((second.secret, second.keys_lost), ([1; 32], false));
+        assert!(!format!("{second:?}").contains("[1, 1"));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_others_could_read_is_closed_to_them() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        let path = secret(place.path());
+        fs::write(&path, [3; 32]).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(folder.open([1; 32]).await.unwrap().secret, [3; 32]);
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_another_length_is_refused_by_name_and_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        let path = secret(place.path());
+        for bytes in [&[][..], &[1; 31], &[1; 33]] {
+            fs::write(&path, bytes).unwrap();
+            let refused = folder.open([1; 32]).await.unwrap_err();
+            assert!(
+                refused.to_string().contains("/secret is not 32 bytes long"),
+                "{refused}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn members_whose_secret_is_lost_are_told_of() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        let state = folder.open([1; 32]).await.unwrap();
+        let anna = NewMember {
+            name: "Anna".to_owned(),
+            ..NewMember::default()
+        };
+        state.store.insert_member(&anna).await.unwrap();
+        state.store.close().await;
+        fs::remove_file(secret(place.path())).unwrap();
+        let state = folder.open([2; 32]).await.unwrap();
+        assert_eq!((state.secret, state.keys_lost), ([2; 32], true));
+    }
+
+    #[tokio::test]
+    async fn a_start_on_a_backup_brings_its_secret_and_moves_it_out_of_the_database() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        let state = folder.open([1; 32]).await.unwrap();
+        let copy = place.path().join("copy");
+        state.store.backup(&copy, &state.secret).await.unwrap();
+
+        // Into an empty folder, and into one that has a secret of its own.
+        for own in [None, Some([9; 32])] {
+            let other = tempfile::tempdir().unwrap();
+            fs::copy(&copy, database(other.path())).unwrap();
+            if let Some(own) = own {
+                fs::write(secret(other.path()), own).unwrap();
+            }
+            let folder = taken(&other);
+            for _ in 0..2 {
+                let restored = folder.open([2; 32]).await.unwrap();
+                assert_eq!((restored.secret, restored.keys_lost), ([1; 32], false));
+                assert_eq!(restored.store.restored_secret().await.unwrap(), None);
+                restored.store.close().await;
+            }
+            let kept = fs::read(beside(&secret(other.path()), ".replaced")).ok();
+            assert_eq!(kept, own.map(|own| own.to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_for_its_owner_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        fs::write(&path, "old").unwrap();
+        fs::write(beside(&path, ".part"), "left by a crash, and longer").unwrap();
+        write_whole(&path, b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+}

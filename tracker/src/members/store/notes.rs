@@ -27,7 +27,7 @@ impl Store {
             .bind(&row.evidence)
             .bind(row.date.0);
         let replaced = sqlx::query(
-            "DELETE FROM marks WHERE member = $1 AND torrent IS $2 AND kind = $3 AND date / 86400 = $4 / 86400",
+            "DELETE FROM marks WHERE member = $1 AND torrent IS NOT DISTINCT FROM $2 AND kind = $3 AND date / 86400 = $4 / 86400",
         );
         let replaced = replaced
             .bind(row.member.0)

@@ -4,6 +4,8 @@ use super::super::{AuditRow, MarkRow, NOBODY, NewToken, RedeemError, Role, Scope
 use super::{Fixture, changes, invited, named};
 use crate::members::ids::{Date, MemberId, TorrentId};
 
+const DAY: u32 = 86_400;
+
 fn token(name: &str, byte: u8) -> NewToken {
     NewToken {
         name: name.to_owned(),
@@ -360,8 +362,8 @@ async fn marks_are_bounded_and_the_newest_stay() {
         evidence: String::new(),
         date: Date(0),
     };
-    for date in 0..1_010 {
-        mark.date = Date(date);
+    for day in 0..1_010 {
+        mark.date = Date(day * DAY);
         fixture.store.insert_mark(&mark).await.unwrap();
     }
     mark.member = MemberId(99);
@@ -369,6 +371,33 @@ async fn marks_are_bounded_and_the_newest_stay() {
     let marks = fixture.store.marks_of(anna, u32::MAX).await.unwrap();
     assert_eq!(
         (marks.len(), marks[0].date, marks[999].date),
-        (1_000, Date(1_009), Date(10))
+        (1_000, Date(1_009 * DAY), Date(10 * DAY))
     );
+}
+
+#[tokio::test]
+async fn one_mark_a_day_torrent_and_kind_stands_for_all() {
+    let fixture = Fixture::new().await;
+    let (anna, torrent) = (fixture.member("Anna").await, fixture.torrent(1).await);
+    let marks = [
+        (None, "too-fast", 1, "first"),
+        (None, "too-fast", DAY - 1, "second"),
+        (None, "too-fast", DAY, "next day"),
+        (None, "no-taker", DAY, "other kind"),
+        (Some(torrent), "too-fast", DAY, "in a torrent"),
+        (Some(torrent), "too-fast", DAY + 5, "in it again"),
+    ];
+    for (torrent, kind, date, evidence) in marks {
+        let row = MarkRow {
+            member: anna,
+            torrent,
+            kind: kind.to_owned(),
+            evidence: evidence.to_owned(),
+            date: Date(date),
+        };
+        fixture.store.insert_mark(&row).await.unwrap();
+    }
+    let found = fixture.store.marks_of(anna, 9).await.unwrap();
+    let found: Vec<_> = found.iter().map(|mark| mark.evidence.as_str()).collect();
+    assert_eq!(found, ["in it again", "other kind", "next day", "second"]);
 }
