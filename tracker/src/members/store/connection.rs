@@ -289,7 +289,7 @@ fn drop_stale_log(path: &Path) -> io::Result<()> {
         let log = beside(path, suffix);
         match fs::remove_file(&log) {
             Ok(()) => {
-                tracing::warn!(file = %log.display(), "removed what another database had left")
+                tracing::warn!(file = %log.display(), "removed what another database had left");
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -42,7 +42,7 @@ async fn while_another_program_writes_ours_is_busy_and_works_again_afterwards() 
 async fn a_write_waits_for_a_short_one_of_another_program() {
     let fixture = Fixture::new().await;
     let mut other = another(&fixture, &["BEGIN EXCLUSIVE"]).await;
-    let (written, _) = tokio::join!(fixture.member("Anna"), async {
+    let (written, ()) = tokio::join!(fixture.member("Anna"), async {
         tokio::task::yield_now().await;
         sqlx::query("COMMIT").execute(&mut other).await.unwrap();
     });
