@@ -11,8 +11,8 @@ use shared::id::InfoHash;
 use shared::moment::Moment;
 use shared::scrape::ScrapeRequest;
 
-use super::desk::{Question, Setting, YOUTH};
-use super::head::Route;
+use super::desk::{Question, Setting, YOUTH, is_farewell};
+use super::head::{PathKey, Route};
 use super::outside::Outside;
 use super::prober::Prober;
 use super::trace::{self, Traced, Tracer};
@@ -88,9 +88,13 @@ impl Counter {
         dice: &mut impl Rng,
         body: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
+        // Whoever comes without a key is told so, whatever else is wrong.
+        let Some(key) = question.key else {
+            return Err(Refusal::UnknownKey);
+        };
         match question.route {
             Route::Announce => self.hear(question, setting, dice, body),
-            Route::Scrape => self.scrape(question, setting, body),
+            Route::Scrape => self.scrape(key, question, setting, body),
         }
     }
 
@@ -106,20 +110,20 @@ impl Counter {
         dice: &mut impl Rng,
         body: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
-        let request = AnnounceRequest::parse(question.query).map_err(Refusal::Query)?;
         let date = setting.clock.date();
-        match self.pass(question, setting, date, &request) {
-            Ok(passed) => {
-                self.enter(question, setting, &passed, &request, (dice, body));
-                Ok(())
+        let refuse = |request: Option<&AnnounceRequest>, refusal: Refusal| {
+            if self.tracer.is_heard() {
+                self.trace_refusal(question, date, request, &refusal);
             }
-            Err(refusal) => {
-                if self.tracer.is_heard() {
-                    self.trace_refusal(question, date, &request, &refusal);
-                }
-                Err(refusal)
-            }
-        }
+            refusal
+        };
+        let request =
+            AnnounceRequest::parse(question.query).map_err(|error| refuse(None, Refusal::Query(error)))?;
+        let passed = self
+            .pass(question, setting, date, &request)
+            .map_err(|refusal| refuse(Some(&request), refusal))?;
+        self.enter(question, setting, &passed, &request, (dice, body));
+        Ok(())
     }
 
     /// Every door in its order: a stranger learns nothing about torrents, a member nothing about others' keys.
@@ -227,13 +231,13 @@ impl Counter {
     /// Counts of torrents, for members: a key of one torrent asks about that one alone.
     fn scrape(
         &self,
+        PathKey(key): PathKey<'_>,
         question: Question<'_>,
         setting: &Setting<'_>,
         body: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let hashes_max = setting.settings.scrape.hashes_max;
         let request = ScrapeRequest::parse(question.query, hashes_max).map_err(Refusal::Query)?;
-        let key = question.key.ok_or(Refusal::UnknownKey)?.0;
         let date = setting.clock.date();
         let torrents: Vec<_> = request
             .info_hashes
@@ -279,7 +283,7 @@ impl Counter {
             downloaded_credit: announced.credit.downloaded,
             answered,
             why,
-            ..traced(passed.member, passed.date, question, request)
+            ..traced(passed.member, passed.date, question, Some(request))
         });
     }
 
@@ -287,19 +291,17 @@ impl Counter {
         &self,
         question: Question<'_>,
         date: Date,
-        request: &AnnounceRequest,
+        request: Option<&AnnounceRequest>,
         refusal: &Refusal,
     ) {
-        let torrent = self
-            .register
-            .look_up(&request.info_hash)
-            .map(|(torrent, _)| torrent);
+        let found = request.and_then(|request| self.register.look_up(&request.info_hash));
+        let torrent = found.map(|(torrent, _)| torrent);
         let whose = |key| self.directory.whose(key, torrent);
-        let Some(member) = question.key.and_then(|key| whose(key.0)) else {
+        let Some(member) = question.key.and_then(|PathKey(key)| whose(key)) else {
             return;
         };
         self.tracer.note(Traced {
-            answered: if request.event == Event::Stopped {
+            answered: if is_farewell(question.query) {
                 "warning"
             } else {
                 "failure"
@@ -310,23 +312,33 @@ impl Counter {
     }
 }
 
-/// What is to be told of an announce, whatever it was answered.
-fn traced(member: MemberId, date: Date, question: Question<'_>, request: &AnnounceRequest) -> Traced {
-    Traced {
+/// What is to be told of an announce, whatever it was answered; little, where nobody can read it.
+fn traced(member: MemberId, date: Date, question: Question<'_>, request: Option<&AnnounceRequest>) -> Traced {
+    let blank = Traced {
         time: trace::rfc3339(date),
         member: member.0,
-        client: Client::of(&request.peer_id).to_string(),
-        torrent: Some(request.info_hash.to_string()),
+        client: String::new(),
+        torrent: None,
         address: trace::shortened(question.caller.ip),
-        event: request.event.as_str().unwrap_or("announce"),
-        uploaded: request.uploaded,
-        downloaded: request.downloaded,
-        left: request.left,
+        event: "announce",
+        uploaded: 0,
+        downloaded: 0,
+        left: 0,
         answered: "peers",
         peers: 0,
         uploaded_credit: 0,
         downloaded_credit: 0,
         why: None,
+    };
+    let Some(request) = request else { return blank };
+    Traced {
+        client: Client::of(&request.peer_id).to_string(),
+        torrent: Some(request.info_hash.to_string()),
+        event: request.event.as_str().unwrap_or(blank.event),
+        uploaded: request.uploaded,
+        downloaded: request.downloaded,
+        left: request.left,
+        ..blank
     }
 }
 

@@ -25,4 +25,6 @@ pub mod trace;
 #[cfg(test)]
 mod conversation_tests;
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
 mod tests;

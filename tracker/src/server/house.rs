@@ -23,7 +23,7 @@ use crate::http::desk::House;
 use crate::http::outside::Outside;
 use crate::http::prober::Prober;
 use crate::http::site::Site;
-use crate::http::trace::Tracer;
+use crate::http::trace::{Listening, Tracer};
 use crate::members::books::{Books, BooksParts, BooksState};
 use crate::members::office::Office;
 use crate::metrics::Facts;
@@ -323,6 +323,11 @@ fn start_sweeper(parts: &Parts, sweep: impl Fn(usize) -> Swept + Send + 'static)
 impl Keeping {
     pub(super) fn office(&self) -> Option<&Arc<Office>> {
         self.office.as_ref()
+    }
+
+    pub(super) fn trace(&self, name: &str) -> Option<Listening> {
+        let member = self.office.as_ref()?.member_id(name).ok()?;
+        Some(self.tracer.as_ref()?.listen(member))
     }
 
     pub(super) fn take_reloads(&mut self) -> Option<mpsc::Receiver<ReloadWanted>> {

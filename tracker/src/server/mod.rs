@@ -31,6 +31,7 @@ use crate::http::porter::{self, Shared};
 use crate::http::site::{Means, Site};
 use crate::http::slots::Slots;
 use crate::http::tls::CertificateError;
+use crate::http::trace::Listening;
 use crate::http::{admin, pages};
 use crate::members::books::OpenError;
 use crate::members::clients::ClientRuleError;
@@ -162,6 +163,16 @@ impl Server {
     /// Requests to read the settings again, which come over the API; whoever knows where they are answers them. Given out once.
     pub fn take_reloads(&mut self) -> Option<mpsc::Receiver<ReloadWanted>> {
         self.keeping.take_reloads()
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Config {
+        self.steering.config()
+    }
+
+    /// Listens to a member's announces, in private mode.
+    pub fn trace(&self, name: &str) -> Option<Listening> {
+        self.keeping.trace(name)
     }
 
     /// Lives by new settings from now on, as far as a running tracker can; says what has changed, and what waits for a restart.

@@ -195,6 +195,12 @@ impl Steering {
         &self.desk
     }
 
+    /// The settings in force.
+    pub(super) fn config(&self) -> Config {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.config.clone()
+    }
+
     /// Takes new settings over, as far as that goes; says what has changed and what has not.
     pub(super) fn apply(&self, config: Config) -> Result<Vec<String>, ReloadError> {
         let clients = ClientRules::parse(&config.clients.allow, &config.clients.deny)?;
