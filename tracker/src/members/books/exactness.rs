@@ -145,6 +145,7 @@ impl Tally {
         if rumoured {
             self.reported += value - self.high;
             self.lost = self.reported;
+            self.before = self.reported;
             self.gap = 0;
         }
         self.high = value;
@@ -262,8 +263,12 @@ impl Client {
         }
         self.was_leecher |= self.left > 0;
         self.fresh = false;
-        // A pause: whoever comes back says so.
+        // A pause: whoever comes back says so. A client whose counter falls by itself is one that begins anew then.
         self.starts = event == Event::Stopped;
+        let [_, down] = self.tallies;
+        if self.starts && self.down < down.high {
+            self.begin_anew();
+        }
     }
 
     /// All that it has reported is written down.
