@@ -2,7 +2,6 @@
 //! what it keeps in [`Directory`] and [`Register`]. Every change is written to the store first and shown in memory after; one
 //! that the store refuses changes nothing.
 
-mod address;
 mod cards;
 mod invitations;
 mod members;
@@ -16,19 +15,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rand::rngs::StdRng;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tracing::warn;
 
 use super::directory::{Directory, NetworkRule};
 use super::ids::{Date, MemberId};
-use super::keys::Secret;
+use super::keys::{Passkey, Secret};
 use super::register::{Register, Stranger};
 use super::rules::Tariff;
 use super::store::{AuditRow, Kind, RedeemError, Role, Scope, Store, StoreError, TokenRow};
 use super::torrent_file::TorrentFileError;
 use crate::clock::Clock;
 
-pub use address::{announce_base, announce_url};
 pub use cards::{
     AccountCard, AuditCard, FormerHashes, InvitationCard, MarkCard, MemberCard, MemberReport, MemberState,
     OwnerCard, Stamp, TariffCard, TokenCard, TorrentCard, TorrentPage, TorrentReport,
@@ -95,7 +93,7 @@ pub struct OfficeSettings {
     pub removed_for: Duration,
     pub tariff: Tariff,
     pub tariff_until: Option<Date>,
-    /// What stands before `/{passkey}/announce`, from [`announce_base`].
+    /// What stands before `/{passkey}/announce` in the announce URLs that people are given.
     pub announce_base: String,
 }
 
@@ -171,6 +169,8 @@ pub struct Office {
     /// The hash of the code for the first owner.
     owner_code: std::sync::Mutex<Option<[u8; 32]>>,
     strangers: Mutex<mpsc::Receiver<Stranger>>,
+    /// Files are read two at a time: a hostile one may take 100 MiB while it is.
+    readers: Arc<Semaphore>,
 }
 
 impl Office {
@@ -204,6 +204,7 @@ impl Office {
             touched: Notify::new(),
             owner_code: std::sync::Mutex::default(),
             strangers: Mutex::new(strangers),
+            readers: Arc::new(Semaphore::new(2)),
         };
         office.set_settings(settings);
         Ok(Arc::new(office))
@@ -276,6 +277,11 @@ fn network_rule(settings: &OfficeSettings) -> NetworkRule {
         alarm: settings.networks_alarm,
         window: settings.networks_window,
     }
+}
+
+/// A member's announce URL, whether or not somebody wrote a slash behind the base.
+pub fn announce_url(base: &str, passkey: &Passkey) -> String {
+    format!("{}/{passkey}/announce", base.trim_end_matches('/'))
 }
 
 impl From<RedeemError> for OfficeError {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::members::ids::{TorrentId, Which};
+use crate::members::keys::{KeyFields, KeyKind};
 use crate::members::refusal::Refusal;
 use crate::members::register::Found;
 
@@ -906,6 +907,24 @@ async fn the_audit_says_who_did_what_and_holds_no_secrets() {
             .flatten()
             .all(|secret| !all.contains(secret.as_str()))
     );
+}
+
+#[test]
+fn an_announce_url_has_one_slash_wherever_the_base_ends() {
+    let key = Secret::new(&SECRET).derive(&KeyFields {
+        kind: KeyKind::Member,
+        member: MemberId(1),
+        generation: 1,
+        scope: None,
+    });
+    let wanted = format!("https://kin.example/t/{key}/announce");
+    for base in [
+        "https://kin.example/t",
+        "https://kin.example/t/",
+        "https://kin.example/t//",
+    ] {
+        assert_eq!(announce_url(base, &key), wanted);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The register of torrents, as people change it.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use shared::id::{InfoHash, InfoHashV2};
 use tokio::task::spawn_blocking;
@@ -93,8 +94,10 @@ impl Office {
             None if settings.source.is_empty() => None,
             None => Some(settings.source.clone()),
         };
+        let place = Arc::clone(&self.readers).acquire_owned().await;
         let (file, private) = (file.to_vec(), wishes.private);
         let prepared = spawn_blocking(move || {
+            let _place = place;
             let wishes = Wishes {
                 private,
                 source: source.as_deref(),

@@ -1,7 +1,8 @@
-//! What the office does by itself: it registers unknown hashes that announces bring, where the settings welcome them, and
-//! writes down when tokens were used.
+//! What the office does by itself: it registers unknown hashes that announces bring, where the settings welcome them,
+//! writes down when tokens were used, and forgets from where keys were used long ago.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -21,6 +22,7 @@ impl Office {
         let mut batch = Vec::with_capacity(BATCH);
         let mut written = BTreeMap::new();
         let mut failing = false;
+        let mut hours = tokio::time::interval(Duration::from_hours(1));
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -32,6 +34,8 @@ impl Office {
                     failing = done.is_err();
                 }
                 () = self.touched.notified() => self.write_uses(&mut written).await,
+                // Networks are forgotten on time also where nobody asks for alarms.
+                _ = hours.tick() => { self.directory.alarms(self.clock.date()); }
             }
         }
         self.write_uses(&mut written).await;
