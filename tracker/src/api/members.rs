@@ -46,7 +46,7 @@ async fn list(
     State(api): State<Arc<Api>>,
     Asked(page): Asked<Page>,
 ) -> Result<Answered<MemberPage>, Problem> {
-    let members = api.office().members().await?;
+    let members = api.office().members();
     let (mut members, total) = page.cut(members, |member| &member.name);
     members.iter_mut().for_each(hide_keys);
     Ok(Answered(MemberPage { members, total }))
@@ -215,14 +215,13 @@ impl Api {
                 report.warnings.extend(unsettled(settled));
                 Ok(report)
             }
-            Ok(Err(OfficeError::Store(_))) | Err(_) => self.bare_report(name).await,
+            Ok(Err(OfficeError::Store(_))) | Err(_) => self.bare_report(name),
             Ok(Err(error)) => Err(error.into()),
         }
     }
 
-    async fn bare_report(&self, name: &str) -> Result<MemberReport, Problem> {
-        let members = tokio::time::timeout(DETAILS_TIME, self.office().members()).await;
-        let members = members.map_err(|_| Problem::busy("the database does not answer: try again"))??;
+    fn bare_report(&self, name: &str) -> Result<MemberReport, Problem> {
+        let members = self.office().members();
         let id = self.office().member_id(name)?;
         let found = members
             .into_iter()

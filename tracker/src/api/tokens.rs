@@ -24,7 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// All tokens, without their texts.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", params(Page), responses((status = 200, body = TokenPage)))]
 async fn list(State(api): State<Arc<Api>>, Asked(page): Asked<Page>) -> Result<Answered<TokenPage>, Problem> {
-    let tokens = api.office().tokens().await?;
+    let tokens = api.office().tokens();
     let (tokens, total) = page.cut(tokens, |token| &token.name);
     Ok(Answered(TokenPage { tokens, total }))
 }

@@ -19,7 +19,7 @@ use super::store::{Kind, MemberRow, Sums};
 const OLD_KEY: &str = "this key ends soon: take a fresh .torrent or link";
 
 /// One network of a member is noted no more often than this.
-const NOTE_AGAIN: Duration = Duration::from_mins(10);
+const NOTE_AGAIN: Duration = Duration::from_secs(600);
 
 /// More networks of one member are never remembered, whatever the alarm is set to: 4 KiB a member.
 const NETWORKS_MAX: usize = 256;
@@ -141,7 +141,7 @@ impl Directory {
         let claim = keys::read(key).ok_or(Refusal::UnknownKey)?;
         let seats = self.seats.load();
         let seat = seat_of(&seats, claim.member).ok_or(Refusal::UnknownKey)?;
-        let age = self.age(seat, &claim, key, torrent)?;
+        let age = self.age(seat, claim, key, torrent)?;
         let warning = seat.admits(age, torrent, date)?;
         if let Some(network) = network_of(from) {
             seat.live.note(network, date, &self.rule);
@@ -157,17 +157,11 @@ impl Directory {
         let claim = keys::read(key)?;
         let seats = self.seats.load();
         let seat = seat_of(&seats, claim.member)?;
-        self.age(seat, &claim, key, torrent).ok().map(|_| claim.member)
+        self.age(seat, claim, key, torrent).ok().map(|_| claim.member)
     }
 
     /// Proves a key. What is not ours is refused with a word that tells nothing about the member it names.
-    fn age(
-        &self,
-        seat: &Seat,
-        claim: &Claim,
-        key: &[u8],
-        torrent: Option<TorrentId>,
-    ) -> Result<Age, Refusal> {
+    fn age(&self, seat: &Seat, claim: Claim, key: &[u8], torrent: Option<TorrentId>) -> Result<Age, Refusal> {
         if seat.key.is(key) {
             return Ok(Age::Current);
         }

@@ -20,7 +20,7 @@ use super::rules::Tariff;
 use super::store::{TimedTariff, TorrentRow};
 
 /// A tracker is young for so long: whoever is unregistered asks again soon.
-const YOUTH: Duration = Duration::from_mins(10);
+const YOUTH: Duration = Duration::from_secs(600);
 
 /// An announce waits no longer for its torrent to be registered.
 const WELCOME_WAIT: Duration = Duration::from_millis(20);

@@ -159,7 +159,7 @@ fn anonymous(
     private: bool,
 ) -> (Vec<u8>, Vec<String>) {
     let foreign = foreign_keys(root);
-    let mut room = AROUND_MAX;
+    let mut bytes_left = AROUND_MAX;
     let mut dropped = Vec::new();
     let mut keeps = |key: &[u8], value: &Value<'_>| {
         if matches!(key, b"info" | b"piece layers") {
@@ -169,10 +169,10 @@ fn anonymous(
             return false;
         }
         let raw = value.raw();
-        let fits = raw.len() <= room;
+        let fits = raw.len() <= bytes_left;
         let keeps = fits && !STATE_OF_CLIENTS.contains(&key) && !holds_any(raw, &foreign);
         if keeps {
-            room -= raw.len();
+            bytes_left -= raw.len();
         } else {
             dropped.push(
                 String::from_utf8_lossy(key)

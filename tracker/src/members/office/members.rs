@@ -56,10 +56,10 @@ impl Office {
     }
 
     /// All members by name, without their keys.
-    pub async fn members(&self) -> Result<Vec<MemberCard>, OfficeError> {
+    pub fn members(&self) -> Vec<MemberCard> {
         let mut seats = self.directory.seats();
         seats.sort_by_cached_key(|seat| folded(&seat.row.name));
-        Ok(seats.iter().map(|seat| self.card(seat)).collect())
+        seats.iter().map(|seat| self.card(seat)).collect()
     }
 
     /// Everything about one, with the key. Ask the books to flush before.

@@ -100,13 +100,13 @@ pub struct OfficeSettings {
 impl Default for OfficeSettings {
     fn default() -> Self {
         Self {
-            rotate_grace: Duration::from_hours(7 * 24),
+            rotate_grace: Duration::from_secs(7 * 86_400),
             networks_alarm: 8,
-            networks_window: Duration::from_hours(7 * 24),
+            networks_window: Duration::from_secs(7 * 86_400),
             open: false,
             require_private: false,
             source: String::new(),
-            removed_for: Duration::from_hours(30 * 24),
+            removed_for: Duration::from_secs(30 * 86_400),
             tariff: Tariff::default(),
             tariff_until: None,
             announce_base: "http://127.0.0.1:6969".to_owned(),

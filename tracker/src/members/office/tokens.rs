@@ -14,7 +14,7 @@ use crate::members::store::{NewToken, StoreError, Taken, TokenRow};
 const TOKENS_MAX: usize = 1_000;
 
 /// The last use of a token is noted to the minute.
-const NOTE_AGAIN: Duration = Duration::from_mins(1);
+const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 const TOKEN: &str = "token";
 
@@ -78,8 +78,8 @@ impl Office {
     }
 
     /// All tokens, without their texts.
-    pub async fn tokens(&self) -> Result<Vec<TokenCard>, OfficeError> {
-        Ok(self.with_tokens(|tokens| tokens.iter().map(|row| self.token_card(row)).collect()))
+    pub fn tokens(&self) -> Vec<TokenCard> {
+        self.with_tokens(|tokens| tokens.iter().map(|row| self.token_card(row)).collect())
     }
 
     /// By name or number.

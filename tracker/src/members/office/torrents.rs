@@ -64,13 +64,12 @@ impl Office {
             description,
             file: prepared.bytes.clone(),
         };
-        let row = match self.known(&prepared).await? {
-            Some(known) => self.complete(known, new).await?,
-            None => {
-                let row = self.store.insert_torrent(&new).await.map_err(taken)?;
-                self.register.put(None, &row);
-                row
-            }
+        let row = if let Some(known) = self.known(&prepared).await? {
+            self.complete(known, new).await?
+        } else {
+            let row = self.store.insert_torrent(&new).await.map_err(taken)?;
+            self.register.put(None, &row);
+            row
         };
         self.note(by, None, format!("registered torrent {:?}", shown_name(&row)))
             .await;
@@ -237,21 +236,18 @@ impl Office {
             words::tariff(timed, self.clock.date())?;
         }
         let _one = self.changes.lock().await;
-        let whose = match hash {
-            Some(hash) => {
-                let former = self.torrent_row(hash).await?;
-                let row = TorrentRow {
-                    tariff: timed,
-                    ..former.clone()
-                };
-                let row = self.update(&former, row).await?;
-                format!("torrent {:?}", shown_name(&row))
-            }
-            None => {
-                self.store.set_tariff(timed).await?;
-                self.register.set_people_tariff(timed);
-                "all torrents".to_owned()
-            }
+        let whose = if let Some(hash) = hash {
+            let former = self.torrent_row(hash).await?;
+            let row = TorrentRow {
+                tariff: timed,
+                ..former.clone()
+            };
+            let row = self.update(&former, row).await?;
+            format!("torrent {:?}", shown_name(&row))
+        } else {
+            self.store.set_tariff(timed).await?;
+            self.register.set_people_tariff(timed);
+            "all torrents".to_owned()
         };
         let what = match tariff {
             Some(card) => format!(
@@ -315,17 +311,17 @@ impl Office {
         }
         let v2 = InfoHashV2::from_str(&hash).ok().map(|hash| hash.truncated());
         let whole = v2.or_else(|| InfoHash::from_str(&hash).ok());
-        let id = match whole.and_then(|whole| self.register.look_up(&whole)) {
-            Some((id, _)) => id,
-            None => {
-                let announced = hash.get(..40).unwrap_or(&hash);
-                let mut found = self.register.beginning_with(announced);
-                let id = found.pop().ok_or_else(|| not_found(&shown))?;
-                if !found.is_empty() {
-                    return Err(OfficeError::Ambiguous { name: shown });
-                }
-                id
+        let known = whole.and_then(|whole| self.register.look_up(&whole));
+        let id = if let Some((id, _)) = known {
+            id
+        } else {
+            let announced = hash.get(..40).unwrap_or(&hash);
+            let mut found = self.register.beginning_with(announced);
+            let id = found.pop().ok_or_else(|| not_found(&shown))?;
+            if !found.is_empty() {
+                return Err(OfficeError::Ambiguous { name: shown });
             }
+            id
         };
         let row = self.row(id).await?;
         // Announces carry the beginning of a v2 hash only, people may write more of it.

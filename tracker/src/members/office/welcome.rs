@@ -22,7 +22,7 @@ impl Office {
         let mut batch = Vec::with_capacity(BATCH);
         let mut written = BTreeMap::new();
         let mut failing = false;
-        let mut hours = tokio::time::interval(Duration::from_hours(1));
+        let mut hours = tokio::time::interval(Duration::from_secs(3_600));
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,

@@ -26,7 +26,7 @@ const USES_MAX: u32 = 1_000;
 const PERCENT_MAX: u16 = 1_000;
 
 /// An old key works no longer than a quarter of a year.
-const GRACE_MAX: Duration = Duration::from_hours(92 * 24);
+const GRACE_MAX: Duration = Duration::from_secs(92 * 86_400);
 
 fn invalid(field: &'static str, why: impl Into<String>) -> OfficeError {
     OfficeError::Invalid {
