@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json as Answered};
+use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -156,7 +158,7 @@ async fn expire(
 
 /// A member's announces as they come, one JSON object a line, until the reader goes or the tracker stops. `{"missed": 3}` says that
 /// the reader was too slow for three announces; an empty line says nothing, and shows that the stream is alive.
-#[utoipa::path(get, path = "/members/{name}/trace", tag = "members", params(("name" = String, Path)), responses((status = 200, body = Traced, content_type = "application/x-ndjson")))]
+#[utoipa::path(get, path = "/members/{name}/trace", tag = "members", params(("name" = String, Path)), responses((status = 200, body = TracedOf, content_type = "application/x-ndjson")))]
 async fn trace(State(api): State<Arc<Api>>, Named(name): Named<String>) -> Result<Response, Problem> {
     let member = api.office().member_id(&name)?;
     let running = api
@@ -165,6 +167,7 @@ async fn trace(State(api): State<Arc<Api>>, Named(name): Named<String>) -> Resul
     let place = Arc::clone(&api.traces).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("too many traces are watched already: end one"))?;
     let watching = Watching {
+        name: api.office().member_name(member).unwrap_or_else(|| name.into()),
         listening: running.tracer.listen(member),
         _place: place,
     };
@@ -176,8 +179,18 @@ async fn trace(State(api): State<Arc<Api>>, Named(name): Named<String>) -> Resul
     Ok((kind, Body::from_stream(lines)).into_response())
 }
 
+/// A line of a trace.
+#[derive(Debug, Serialize, ToSchema)]
+struct TracedOf<'a> {
+    /// The member's name.
+    member: &'a str,
+    #[serde(flatten)]
+    traced: &'a Traced,
+}
+
 /// One reader of a trace; dropping it ends it.
 struct Watching {
+    name: Arc<str>,
     listening: Listening,
     _place: OwnedSemaphorePermit,
 }
@@ -190,7 +203,10 @@ impl Watching {
             Err(_) => return Some("\n".to_owned()),
         };
         let mut line = match heard {
-            Heard::Announce(traced) => serde_json::to_string(&*traced).unwrap_or_default(),
+            Heard::Announce(traced) => {
+                let (member, traced) = (&*self.name, &*traced);
+                serde_json::to_string(&TracedOf { member, traced }).unwrap_or_default()
+            }
             Heard::Missed(count) => format!("{{\"missed\":{count}}}"),
         };
         line.push('\n');

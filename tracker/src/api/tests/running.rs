@@ -100,7 +100,7 @@ async fn a_trace_shows_one_members_announces_until_the_tracker_stops() {
     alive.tracer.note(traced(bob, 1));
     alive.tracer.note(traced(ada, 2));
     let shown = line(&mut lines).await.unwrap();
-    assert_eq!((&shown["uploaded"], &shown["peers"]), (&json!(2), &json!(3)));
+    assert_eq!((&shown["member"], &shown["uploaded"]), (&json!("Ada"), &json!(2)));
     for number in 0..1_030 {
         alive.tracer.note(traced(ada, number));
     }
