@@ -310,14 +310,20 @@ impl OurTracker {
         FakeMember::new(key, info_hash, name, port)
     }
 
+    /// Does something with the network of its host.
+    #[track_caller]
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.setup.host {
+            Some(host) => host.inside(work),
+            None => work(),
+        }
+    }
+
     /// One request to the port for everyone.
     #[track_caller]
     pub fn send(&self, request: &HttpRequest) -> HttpAnswer {
         let address = self.address();
-        match &self.setup.host {
-            Some(host) => host.inside(|| request.send(address)),
-            None => request.send(address),
-        }
+        self.inside(|| request.send(address))
     }
 
     /// One request to `control.sock`, with the owner's rights.
@@ -330,11 +336,7 @@ impl OurTracker {
     #[track_caller]
     pub fn metrics(&self) -> String {
         let (request, admin) = (HttpRequest::get("/metrics"), self.admin);
-        let answer = match &self.setup.host {
-            Some(host) => host.inside(|| request.send(admin)),
-            None => request.send(admin),
-        };
-        answer.succeeded().text()
+        self.inside(|| request.send(admin)).succeeded().text()
     }
 
     /// One metric, by its name and labels as printed; all of a name are added up where none are given.

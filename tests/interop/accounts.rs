@@ -151,22 +151,18 @@ impl Village {
         )
     }
 
-    /// Seeders and leechers, as the owner's API has them.
-    fn counts(&self) -> (u64, u64) {
-        let request = HttpRequest::get(format!("/api/v1/torrents/{}", self.info_hash)).bearer(&self.token);
-        let card = self.tracker.send(&request).succeeded().json();
-        let count = |what: &str| {
-            card[what]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no {what} in {card}"))
-        };
-        (count("seeders"), count("leechers"))
+    /// Seeders and leechers, as a member's scrape shows them.
+    fn counts(&self) -> (u32, u32) {
+        let hash = self.info_hash.parse().unwrap();
+        let asker = self.tracker.client(&self.keys[0], hash, "asker", 9_000);
+        let address = self.tracker.address();
+        self.tracker.inside(|| asker.scrape(address))
     }
 
     fn wait_for_peers(&self, number: usize) {
         ask_until(&format!("{number} peers"), LIMIT, || {
             let (seeders, leechers) = self.counts();
-            (seeders + leechers == number as u64).then_some(())
+            (seeders + leechers == u32::try_from(number).unwrap()).then_some(())
         });
     }
 

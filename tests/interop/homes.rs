@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
 use tests::our_tracker::Setup;
-use tests::rig::{HttpRequest, Lab, Program, ask_until, digests, fill_folder};
+use tests::rig::{Lab, Program, ask_until, digests, fill_folder};
 
 use crate::clients::{Client, PORT};
 use crate::members::{MembersClient, Start};
@@ -29,8 +28,8 @@ fn two_of_them_and_a_tracker_inside_one_find_each_other() {
 
     let content = place("laptop/Photos of 2019");
     fill_folder(&content, 5, &[2_000_000, 10, 300_000]);
-    let torrent_for = |name: &str, at: &str| -> PathBuf {
-        let key = tracker.add_member(name);
+    let keys = ["laptop", "desk", "far"].map(|name| tracker.add_member(name));
+    let torrent_for = |name: &str, key: &str, at: &str| -> PathBuf {
         let file = place(&format!("{name}.torrent"));
         let announce = format!("http://{at}:{}/{key}/announce", tracker.address().port());
         Program::seeder()
@@ -43,12 +42,12 @@ fn two_of_them_and_a_tracker_inside_one_find_each_other() {
     };
     let inside = house.ipv4().to_string();
     let torrents = [
-        torrent_for("laptop", &inside),
-        torrent_for("desk", &inside),
-        torrent_for("far", &here.outside().to_string()),
+        torrent_for("laptop", &keys[0], &inside),
+        torrent_for("desk", &keys[1], &inside),
+        torrent_for("far", &keys[2], &here.outside().to_string()),
     ];
     let card = tracker.ask(&["torrent", "add", &torrents[0].to_string_lossy()]);
-    let hash = card["info_hash_v1"].as_str().unwrap().to_owned();
+    let hash = card["info_hash_v1"].as_str().unwrap().parse().unwrap();
     let start = |number: usize, host, name: &str| {
         MembersClient::start(
             Client::Libtorrent,
@@ -63,9 +62,10 @@ fn two_of_them_and_a_tracker_inside_one_find_each_other() {
         )
     };
     let seeding = start(0, &laptop, "laptop");
+    let asker = tracker.client(&keys[0], hash, "asker", 9_000);
     ask_until("the laptop at the tracker", LIMIT, || {
-        let request = HttpRequest::get(format!("/api/v1/torrents/{hash}"));
-        (tracker.control(&request).succeeded().json()["seeders"] == json!(1)).then_some(())
+        let address = tracker.address();
+        (tracker.inside(|| asker.scrape(address)) == (1, 0)).then_some(())
     });
     // One alone from far away: it can have the bytes from nobody but the laptop, through the router.
     let far = start(2, &far, "far");
