@@ -295,7 +295,8 @@ fn check_all(swarms: &Swarms, model: &Model) {
     );
 }
 
-fn run(steps: &[Step]) {
+/// What came of the steps, and when it was then.
+fn played(steps: &[Step]) -> (Swarms, Model, Moment) {
     let (swarms, mut model) = (Swarms::new(LIMITS, [1, 2, 3, 4]), Model::default());
     let mut now = Moment::START;
     for step in steps {
@@ -336,6 +337,7 @@ fn run(steps: &[Step]) {
         }
     }
     check_all(&swarms, &model);
+    (swarms, model, now)
 }
 
 proptest! {
@@ -343,6 +345,53 @@ proptest! {
 
     #[test]
     fn the_swarms_agree_with_a_model_too_simple_to_be_wrong(steps in prop::collection::vec(step(), 1..40)) {
-        run(&steps);
+        played(&steps);
     }
+
+    #[test]
+    fn the_swarms_come_back_from_a_snapshot_as_they_were(steps in prop::collection::vec(step(), 1..20), age in 0..30_u64) {
+        let (swarms, model, now) = played(&steps);
+        let (next, later) = (Swarms::new(LIMITS, [4, 3, 2, 1]), Moment::from_secs(5));
+        let mut restored = 0;
+        for chunk in snapshot(&swarms, now) {
+            restored += next.restore(&chunk, Duration::from_secs(10 * age), later).unwrap();
+        }
+        prop_assert_eq!(restored as u64, model.total());
+        check_all(&next, &model);
+        let silent = |swarms: &Swarms, at| {
+            (0..SHARD_COUNT).map(|shard| swarms.sweep_shard(shard, at, TIMEOUT).peers).sum::<u64>()
+        };
+        prop_assert_eq!(silent(&next, later), silent(&swarms, now + Duration::from_secs(10 * age)));
+    }
+
+    #[test]
+    fn no_bytes_of_a_snapshot_do_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..400), age in 0..1_000_000_u64) {
+        let swarms = Swarms::new(LIMITS, [1, 2, 3, 4]);
+        if let Some(form) = bytes.first_mut() {
+            *form = 1;
+        }
+        let _ = swarms.restore(&bytes, Duration::from_secs(age), Moment::from_secs(7));
+        prop_assert!(swarms.totals().peers() <= 50);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_does_no_harm(steps in prop::collection::vec(step(), 1..6), at: prop::sample::Index, bit in 0..8_u8) {
+        let (swarms, _, now) = played(&steps);
+        for mut chunk in snapshot(&swarms, now).into_iter().filter(|chunk| chunk.len() > 1) {
+            let at = 1 + at.index(chunk.len() - 1);
+            chunk[at] ^= 1 << bit;
+            let next = Swarms::new(LIMITS, [1, 2, 3, 4]);
+            let _ = next.restore(&chunk, Duration::ZERO, now);
+            prop_assert!(next.totals().peers() <= chunk.len() as u64 / 8);
+        }
+    }
+}
+
+fn snapshot(swarms: &Swarms, now: Moment) -> Vec<Vec<u8>> {
+    let chunk = |shard| {
+        let mut chunk = Vec::new();
+        swarms.snapshot_shard(shard, now, &mut chunk);
+        chunk
+    };
+    (0..SHARD_COUNT).map(chunk).collect()
 }

@@ -368,7 +368,10 @@ fn forget_in_array<R: Record>(records: &mut [R], counts: &mut Counts<u8>, silenc
 }
 
 /// A row of peers from a random place on, once round.
-pub(super) fn row<'a, R>(records: &'a [R], rng: &mut impl Rng) -> impl Iterator<Item = &'a R> {
+pub(super) fn row<'a, R, D: Rng>(
+    records: &'a [R],
+    rng: &mut D,
+) -> impl Iterator<Item = &'a R> + use<'a, R, D> {
     let start = if records.len() < 2 {
         0
     } else {

@@ -13,6 +13,8 @@ mod swarms;
 mod visit;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 pub(in crate::swarm) use record::{Families, Standing};

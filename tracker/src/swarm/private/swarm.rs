@@ -347,23 +347,35 @@ impl Swarm {
         if wish.count == 0 {
             return 0;
         }
-        if wish.wants == Wants::Everyone {
+        let everyone = wish.wants == Wants::Everyone;
+        let mut seeders = self.rows([Group::ReachedSeeder, Group::Seeder], rng);
+        let mut downloaders = self.rows([Group::ReachedDownloader, Group::Downloader], rng);
+        if everyone {
             let asker_leeches = offer
                 .asker
                 .is_some_and(|asker| asker.is_here() && asker.kind() != Kind::Seeder);
             let others = self.counts().leechers() - u32::from(asker_leeches);
             let seats = wish.count.div_ceil(2).max(wish.count.saturating_sub(others));
-            for group in [Group::ReachedSeeder, Group::Seeder] {
-                offer.make(self.slice(group), seats, rng, take);
-            }
+            offer.make(&mut seeders, seats, take);
         }
-        for group in [Group::ReachedDownloader, Group::Downloader] {
-            offer.make(self.slice(group), wish.count, rng, take);
-        }
-        if wish.wants == Wants::Everyone {
-            offer.make(self.slice(Group::Paused), wish.count, rng, take);
+        offer.make(&mut downloaders, wish.count, take);
+        if everyone {
+            offer.make(&mut row(self.slice(Group::Paused), rng), wish.count, take);
+            // Leechers who cannot be given, as they announced another hash, leave their seats.
+            offer.make(&mut seeders, wish.count, take);
         }
         offer.taken
+    }
+
+    /// Two groups, one behind the other, each from a random place on.
+    fn rows<'a, D: Rng>(
+        &'a self,
+        groups: [Group; 2],
+        rng: &mut D,
+    ) -> impl Iterator<Item = &'a Record> + use<'a, D> {
+        let [first, second] = groups.map(|group| self.slice(group));
+        let first = row(first, rng);
+        first.chain(row(second, rng))
     }
 
     /// Forgets addresses that were silent for too long; returns how many peers fell asleep.
@@ -520,24 +532,18 @@ struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    /// Offers one group until `seats` are taken in all.
-    fn make(
+    /// Offers peers until `seats` are taken in all.
+    fn make<'r>(
         &mut self,
-        records: &[Record],
+        peers: &mut impl Iterator<Item = &'r Record>,
         seats: u32,
-        rng: &mut impl Rng,
         take: &mut impl FnMut(&Record) -> bool,
     ) {
-        if records.is_empty() || self.taken >= seats {
-            return;
-        }
-        for record in row(records, rng) {
-            if self.taken >= seats || self.looks == 0 {
-                break;
-            }
+        while self.taken < seats && self.looks > 0 {
+            let Some(peer) = peers.next() else { break };
             self.looks -= 1;
-            if !self.asker.is_some_and(|asker| std::ptr::eq(asker, record)) {
-                self.taken += u32::from(take(record));
+            if !self.asker.is_some_and(|asker| std::ptr::eq(asker, peer)) {
+                self.taken += u32::from(take(peer));
             }
         }
     }
