@@ -32,7 +32,7 @@ pub(super) struct Marks {
 
 impl Marks {
     /// Is this one worth a write? A new one is, and a known one after a while.
-    fn wants(&mut self, suspicion: &Suspicion) -> bool {
+    pub(super) fn wants(&mut self, suspicion: &Suspicion) -> bool {
         let day = suspicion.date.0 / DAY_SECS;
         if day != self.day {
             self.day = day;
