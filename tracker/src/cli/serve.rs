@@ -108,9 +108,15 @@ fn reload(server: &Server, origin: &Origin) -> Result<Vec<String>, String> {
     });
     match &applied {
         Ok(changes) => info!(changes = changes.len(), "the settings were read again"),
-        Err(error) => error!(%error, "the settings stay as they were"),
+        // The log has a line for each thing that happens.
+        Err(error) => error!(error = one_line(error), "the settings stay as they were"),
     }
     applied
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 /// What the owner must know before anything else: how others find this tracker, and how to become its owner.

@@ -1,8 +1,9 @@
-//! What the office and the books receive of the settings.
+//! What the office, the books and the swarms receive of the settings.
 
 use super::Config;
 use crate::members::books::BooksSettings;
 use crate::members::office::OfficeSettings;
+use crate::swarm::SwarmLimits;
 
 impl Config {
     /// What the office needs to know; `announce_base` stands before `/{passkey}/announce`.
@@ -19,6 +20,17 @@ impl Config {
             tariff: accounts.tariff,
             tariff_until: accounts.tariff_until,
             announce_base,
+        }
+    }
+
+    /// What swarms may hold.
+    pub fn swarm_limits(&self) -> SwarmLimits {
+        SwarmLimits {
+            peers_per_swarm: self.limits.peers_per_swarm,
+            swarms: self.limits.swarms,
+            peers: self.limits.peers,
+            peers_per_member: self.members.peers_per_torrent,
+            ..SwarmLimits::default()
         }
     }
 

@@ -29,7 +29,7 @@ use crate::members::office::Office;
 use crate::metrics::Facts;
 use crate::snapshot::Keeper;
 use crate::swarm::private::PrivateSwarms;
-use crate::swarm::{SwarmLimits, Swarms, Swept};
+use crate::swarm::{Swarms, Swept};
 use crate::sweeper;
 
 /// Requests to read the settings again that wait; one is served at a time.
@@ -79,7 +79,7 @@ pub(super) async fn build(
 ) -> Result<Built, StartError> {
     match &config.mode {
         Mode::Public(admission) => {
-            let swarms = Arc::new(Swarms::new(limits(config), rand::random()));
+            let swarms = Arc::new(Swarms::new(config.swarm_limits(), rand::random()));
             let keeper = match folder {
                 Some(folder) => Some(open_keeper(folder, &swarms, clock).await?),
                 None => None,
@@ -126,7 +126,7 @@ async fn open_members(
         path: crate::folder::database(folder.path()),
         source,
     })?;
-    let swarms = Arc::new(PrivateSwarms::new(limits(config), rand::random()));
+    let swarms = Arc::new(PrivateSwarms::new(config.swarm_limits(), rand::random()));
     let books = Books::open(BooksParts {
         store: store.clone(),
         swarms: Arc::clone(&swarms),
@@ -162,16 +162,6 @@ async fn open_members(
         clock,
         reloads: std::sync::Mutex::new(Some(reloads)),
     })
-}
-
-fn limits(config: &Config) -> SwarmLimits {
-    SwarmLimits {
-        peers_per_swarm: config.limits.peers_per_swarm,
-        swarms: config.limits.swarms,
-        peers: config.limits.peers,
-        peers_per_member: config.members.peers_per_torrent,
-        ..SwarmLimits::default()
-    }
 }
 
 impl Built {
