@@ -240,8 +240,25 @@ fn failure(error: ClientError) -> Failure {
             status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY,
             ..
         } => Failure::usage(error),
+        ClientError::Refused { detail, .. } => Failure::Failed(with_list(detail)),
         _ => Failure::failed(error),
     }
+}
+
+/// What is not there has a list of what is.
+fn with_list(why: &str) -> String {
+    let lists = [
+        ("member", "member"),
+        ("torrent", "torrent"),
+        ("invitation", "invite"),
+        ("token", "token"),
+    ];
+    let missing = why.strip_prefix("there is no ").unwrap_or_default();
+    let list = lists.iter().find(|(what, _)| missing.starts_with(what));
+    list.map_or_else(
+        || why.to_owned(),
+        |(_, command)| format!("{why}; `tracker {command} list` shows all there are"),
+    )
 }
 
 #[cfg(test)]

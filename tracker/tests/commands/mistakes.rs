@@ -5,7 +5,7 @@ use crate::rig::{House, refused};
 /// A command on a folder with one member and one torrent, its exit code, and what it must say.
 type Mistake = (&'static [&'static str], i32, &'static [&'static str]);
 
-const MISTAKES: [Mistake; 25] = [
+const MISTAKES: [Mistake; 26] = [
     (&["member", "add"], 2, &["<NAME>"]),
     (&["member", "add", ""], 2, &["name"]),
     (&["member", "add", "anna"], 1, &["anna", "exists"]),
@@ -25,7 +25,7 @@ const MISTAKES: [Mistake; 25] = [
         &["--expires", "too far", "never"],
     ),
     (&["member", "show", "nobody"], 1, &["nobody", "member list"]),
-    (&["member", "rotate", "anna", "--grace", "-1d"], 2, &["-1d"]),
+    (&["member", "rotate", "anna", "--grace=-1d"], 2, &["-1d"]),
     (
         &["member", "rotate", "anna", "--grace=tomorrow"],
         2,
@@ -35,7 +35,11 @@ const MISTAKES: [Mistake; 25] = [
     (&["member", "expire", "anna", "yesterday"], 2, &["yesterday"]),
     (&["member", "shwo", "anna"], 2, &["shwo", "show"]),
     (&["invite", "create", "--uses", "many"], 2, &["many"]),
-    (&["invite", "create", "--by", "nobody"], 1, &["nobody"]),
+    (
+        &["invite", "create", "--by", "nobody"],
+        1,
+        &["nobody", "member list"],
+    ),
     (&["invite", "revoke", "first"], 2, &["first"]),
     (&["token", "create", "bot"], 2, &["--scope"]),
     (
@@ -54,7 +58,12 @@ const MISTAKES: [Mistake; 25] = [
         &["/nowhere.torrent", "No such file"],
     ),
     (&["torrent", "add", "/dev/null"], 1, &["/dev/null"]),
-    (&["torrent", "show", "xyz"], 1, &["xyz", "torrent list"]),
+    (
+        &["torrent", "show", "0123456789"],
+        1,
+        &["0123456789", "torrent list"],
+    ),
+    (&["torrent", "show", "xyz"], 2, &["xyz", "info-hash"]),
     (&["torrent", "show", "00", "--output", "f"], 2, &["--for"]),
     (&["torrent", "set", "00"], 2, &["--freeleech"]),
     (&["torrent", "set", "--freeleech", "--normal"], 2, &["--normal"]),
