@@ -165,6 +165,7 @@ impl Tally {
 }
 
 /// A client of a member, which keeps its peer id.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug)]
 struct Client {
     key: SessionKey,
@@ -472,16 +473,16 @@ impl World {
             return;
         };
         let hung = Arc::clone(&self.shelf.hung);
-        let flushed = self.runtime.block_on(async {
+        let outcome = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                flushed = flusher.flush(snapshot) => Some(flushed.is_ok()),
+                result = flusher.flush(snapshot) => Some(result.is_ok()),
                 () = hung.notified() => None,
             }
         });
         self.flusher = Some(flusher);
         self.journal.rest();
-        match flushed {
+        match outcome {
             Some(true) => self.clients.iter_mut().for_each(Client::secure),
             Some(false) => (),
             None => self.kill(None),

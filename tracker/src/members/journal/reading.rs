@@ -67,17 +67,14 @@ pub(crate) fn read(
         let more = source.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut held);
         let mut rest = held.as_slice();
         while rest.len() >= RECORD_BYTES {
-            let length = match record::decode(rest) {
-                Some(entry) => {
-                    settle_stray(&mut stray, report);
-                    report.entries += 1;
-                    each(entry);
-                    RECORD_BYTES
-                }
-                None => {
-                    stray += 1;
-                    1
-                }
+            let length = if let Some(entry) = record::decode(rest) {
+                settle_stray(&mut stray, report);
+                report.entries += 1;
+                each(entry);
+                RECORD_BYTES
+            } else {
+                stray += 1;
+                1
             };
             rest = rest.get(length..).unwrap_or_default();
         }

@@ -43,7 +43,7 @@ fn records(numbers: std::ops::Range<u32>) -> Vec<u8> {
 fn read_back(bytes: &[u8]) -> (Vec<u32>, u64, u64) {
     let (mut report, mut numbers) = (ReadReport::default(), Vec::new());
     read(bytes, &mut report, &mut |entry: Entry| {
-        numbers.push(entry.session.torrent.0)
+        numbers.push(entry.session.torrent.0);
     })
     .unwrap();
     assert_eq!(report.entries, numbers.len() as u64);
