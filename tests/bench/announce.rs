@@ -1,5 +1,6 @@
-//! CPU seconds of a tracker per million announces, connections kept and new, beside opentracker in the same run.
-//! One thread with epoll plays 64 clients; the tracker has one core, the clients the other.
+//! CPU seconds of a tracker per million announces, connections kept and new: anyone's, the members' (keys, registered torrents,
+//! sessions whose counters grow, a journal) and opentracker in one run. One thread with epoll plays 64 clients; the tracker has
+//! one core, the clients the other.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -8,7 +9,9 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -78,9 +81,19 @@ impl Population {
         }
     }
 
-    fn request(&self, peer: Peer, kind: Kind, keep: bool, out: &mut String) {
+    fn request(&self, peer: Peer, says: &Says<'_>, out: &mut String) {
+        let Says {
+            kind,
+            keep,
+            keys,
+            uploaded,
+        } = *says;
         out.clear();
-        out.push_str("GET /announce?info_hash=");
+        out.push_str("GET ");
+        if let Some(key) = keys.get(peer.number as usize % keys.len().max(1)) {
+            let _ = write!(out, "/{key}");
+        }
+        out.push_str("/announce?info_hash=");
         for byte in self.hashes.get(peer.torrent as usize).into_iter().flatten() {
             let _ = write!(out, "%{byte:02X}");
         }
@@ -89,7 +102,7 @@ impl Population {
         let port = 1_024 + peer.number / 64;
         let _ = write!(
             out,
-            "&peer_id=-qB4520-{:012}&port={port}&uploaded=0&downloaded=0&left={left}&corrupt=0&key=12AB34CD{}\
+            "&peer_id=-qB4520-{:012}&port={port}&uploaded={uploaded}&downloaded=0&left={left}&corrupt=0&key=12AB34CD{}\
              &numwant=50&compact=1&no_peer_id=1&supportcrypto=1&redundant=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\
              User-Agent: qBittorrent/4.5.2\r\n{}\r\n",
             peer.number,
@@ -97,6 +110,17 @@ impl Population {
             if keep { "" } else { "Connection: close\r\n" },
         );
     }
+}
+
+/// What a client says beside who it is.
+#[derive(Clone, Copy, Debug)]
+struct Says<'a> {
+    kind: Kind,
+    keep: bool,
+    /// The members' keys; none where the tracker knows no members.
+    keys: &'a [String],
+    /// Grows with every announce, so that each is worth something.
+    uploaded: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +153,7 @@ struct Tally {
 }
 
 struct Generator<'a> {
-    server: SocketAddr,
+    rival: &'a Rival,
     population: &'a Population,
     poll: OwnedFd,
     clients: Vec<Client>,
@@ -138,10 +162,10 @@ struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    fn new(server: SocketAddr, population: &'a Population, keep: bool) -> anyhow::Result<Self> {
+    fn new(rival: &'a Rival, population: &'a Population, keep: bool) -> anyhow::Result<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut generator = Self {
-            server,
+            rival,
             population,
             poll,
             clients: Vec::new(),
@@ -160,7 +184,7 @@ impl<'a> Generator<'a> {
         let source = Ipv4Addr::new(127, 1, 0, u8::try_from(number + 1)?);
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&fd, &SocketAddrV4::new(source, 0))?;
-        connect(&fd, &self.server).context("connecting to the tracker")?;
+        connect(&fd, &self.rival.address).context("connecting to the tracker")?;
         let stream = TcpStream::from(fd);
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -174,7 +198,13 @@ impl<'a> Generator<'a> {
 
     fn send(&mut self, number: usize, peer: Peer, kind: Kind) -> anyhow::Result<()> {
         let mut text = std::mem::take(&mut self.text);
-        self.population.request(peer, kind, self.keep, &mut text);
+        let says = Says {
+            kind,
+            keep: self.keep,
+            keys: &self.rival.keys,
+            uploaded: self.rival.uploaded.fetch_add(100, Ordering::Relaxed),
+        };
+        self.population.request(peer, &says, &mut text);
         let client = self
             .clients
             .get_mut(number)
@@ -269,31 +299,70 @@ struct Rival {
     keeps: bool,
     address: SocketAddr,
     running: Running,
+    /// Of its members, where it has any.
+    keys: Vec<String>,
+    uploaded: AtomicU64,
 }
 
-fn start_ours(folder: &Path) -> anyhow::Result<Rival> {
+/// Members of the private tracker.
+const MEMBERS: usize = 256;
+
+/// Settings under which every announce is a whole one: nobody comes too early, the generator's few members may have many peers,
+/// and the load does not change the answers.
+const SETTINGS: [&str; 4] = [
+    "TRACKER__ANNOUNCE__MIN_INTERVAL_SECS=0",
+    "TRACKER__ANNOUNCE__LOAD_PER_SEC=1000000",
+    "TRACKER__MEMBERS__PEERS_PER_TORRENT=1000",
+    "TRACKER__TORRENTS__OPEN=true",
+];
+
+fn start_ours(folder: &Path, private: bool) -> anyhow::Result<Rival> {
     let address = free_address(Ipv4Addr::LOCALHOST)?;
-    let data = folder.join("tracker");
-    let arguments = [
-        "serve",
-        "--public",
-        "--http",
-        &address.to_string(),
-        "--admin",
-        "127.0.0.1:0",
-        "--data",
-    ]
-    .map(String::from)
-    .into_iter()
-    .chain([data.display().to_string()])
-    .collect::<Vec<_>>();
-    let running = Running::start(Some(0), &built_beside("tracker")?, &arguments)?;
+    let name = if private { "private" } else { "public" };
+    let data = folder.join(name);
+    let program = built_beside("tracker")?;
+    let mut arguments: Vec<_> = SETTINGS.map(String::from).to_vec();
+    arguments.push(program.display().to_string());
+    arguments.extend(["serve", "--admin", "127.0.0.1:0", "--http"].map(String::from));
+    arguments.push(address.to_string());
+    arguments.extend(["--data".to_owned(), data.display().to_string()]);
+    if !private {
+        arguments.push("--public".to_owned());
+    }
+    let env = installed("env").context("env is not installed")?;
+    let running = Running::start(Some(0), &env, &arguments)?;
+    wait_until_open(address)?;
     Ok(Rival {
-        name: "tracker",
+        name,
         keeps: true,
         address,
         running,
+        keys: if private { add_members(&data)? } else { Vec::new() },
+        uploaded: AtomicU64::new(0),
     })
+}
+
+/// Adds members over the control socket, and returns their keys.
+fn add_members(data: &Path) -> anyhow::Result<Vec<String>> {
+    (0..MEMBERS).map(|number| add_member(data, number)).collect()
+}
+
+fn add_member(data: &Path, number: usize) -> anyhow::Result<String> {
+    let mut stream = UnixStream::connect(data.join("control.sock")).context("the control socket")?;
+    let body = format!("{{\"name\":\"member-{number}\"}}");
+    write!(
+        stream,
+        "POST /api/v1/members HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let key = answer
+        .split_once("\"passkey\":\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(key, _)| key.to_owned());
+    key.with_context(|| format!("no key in {answer}"))
 }
 
 fn start_opentracker(folder: &Path, population: &Population) -> anyhow::Result<Option<Rival>> {
@@ -333,6 +402,8 @@ fn start_opentracker(folder: &Path, population: &Population) -> anyhow::Result<O
         keeps: false,
         address,
         running,
+        keys: Vec::new(),
+        uploaded: AtomicU64::new(0),
     }))
 }
 
@@ -349,7 +420,7 @@ fn wait_until_open(address: SocketAddr) -> anyhow::Result<()> {
 
 fn load(rival: &Rival, population: &Population) -> anyhow::Result<()> {
     let mut queues: Vec<_> = population.by_client.iter().map(|peers| peers.iter()).collect();
-    let mut generator = Generator::new(rival.address, population, rival.keeps)?;
+    let mut generator = Generator::new(rival, population, rival.keeps)?;
     let tally = generator.run(|client| Some((*queues.get_mut(client)?.next()?, Kind::Load)))?;
     println!("{}: {} peers announced", rival.name, tally.answers);
     Ok(())
@@ -364,7 +435,7 @@ fn stretch(
     args: &Args,
     dice: &mut SmallRng,
 ) -> anyhow::Result<[f64; 4]> {
-    let mut generator = Generator::new(rival.address, population, keep)?;
+    let mut generator = Generator::new(rival, population, keep)?;
     let mut until = |seconds: f64, dice: &mut SmallRng| -> anyhow::Result<(Tally, Cpu, Instant)> {
         let (start, before) = (wall(), Cpu::of(rival.running.pid())?);
         let end = start + Duration::from_secs_f64(seconds);
@@ -395,7 +466,10 @@ fn main() -> anyhow::Result<()> {
     sched_setaffinity(None, &core).context("this bench wants a second core for its clients")?;
     let folder = tempfile::tempdir()?;
     let population = Population::new(args.torrents, args.peers, &mut dice);
-    let mut rivals = vec![start_ours(folder.path())?];
+    let mut rivals = vec![
+        start_ours(folder.path(), false)?,
+        start_ours(folder.path(), true)?,
+    ];
     rivals.extend(start_opentracker(folder.path(), &population)?);
     for rival in &rivals {
         wait_until_open(rival.address)?;
