@@ -279,6 +279,7 @@ impl Metrics {
         let facts = (self.facts)();
         let mut families = self.lanes().families();
         families.extend(self.state(&facts.totals));
+        families.extend(members(&facts));
         families.extend(books(&facts));
         families.extend(process());
         let mut page = Vec::new();
@@ -332,10 +333,8 @@ fn peers(totals: &Totals) -> Vec<Sample> {
     samples
 }
 
-/// What members' accounts are made of.
-fn books(facts: &Facts) -> Vec<MetricFamily> {
-    let BooksState { journal, .. } = &facts.books;
-    let one = |value| vec![sample(&[], value)];
+/// Members, and what of theirs waits.
+fn members(facts: &Facts) -> Vec<MetricFamily> {
     let members = [
         ("active", facts.census.active),
         ("disabled", facts.census.disabled),
@@ -360,6 +359,17 @@ fn books(facts: &Facts) -> Vec<MetricFamily> {
             "Sessions whose peer has gone and may come back.",
             one(facts.totals.asleep),
         ),
+    ]
+}
+
+fn one(value: u64) -> Vec<Sample> {
+    vec![sample(&[], value)]
+}
+
+/// What members' accounts are made of.
+fn books(facts: &Facts) -> Vec<MetricFamily> {
+    let BooksState { journal, .. } = &facts.books;
+    vec![
         gauge(
             "tracker_journal_bytes",
             "Size of the journal.",

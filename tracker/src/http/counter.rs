@@ -70,7 +70,9 @@ impl Strangers {
 
 /// A member's announce that has passed every door.
 #[derive(Clone, Copy, Debug)]
-struct Passed {
+struct Passed<'a> {
+    question: Question<'a>,
+    request: &'a AnnounceRequest,
     member: MemberId,
     warning: Option<&'static str>,
     torrent: TorrentId,
@@ -122,18 +124,18 @@ impl Counter {
         let passed = self
             .pass(question, setting, date, &request)
             .map_err(|refusal| refuse(Some(&request), refusal))?;
-        self.enter(question, setting, &passed, &request, (dice, body));
+        self.enter(setting, &passed, dice, body);
         Ok(())
     }
 
     /// Every door in its order: a stranger learns nothing about torrents, a member nothing about others' keys.
-    fn pass(
+    fn pass<'a>(
         &self,
-        question: Question<'_>,
+        question: Question<'a>,
         setting: &Setting<'_>,
         date: Date,
-        request: &AnnounceRequest,
-    ) -> Result<Passed, Refusal> {
+        request: &'a AnnounceRequest,
+    ) -> Result<Passed<'a>, Refusal> {
         let key = question.key.ok_or(Refusal::UnknownKey)?.0;
         let torrent = self
             .register
@@ -150,6 +152,8 @@ impl Counter {
                 which,
                 tariff,
             } => Ok(Passed {
+                question,
+                request,
                 member,
                 warning,
                 torrent,
@@ -163,23 +167,17 @@ impl Counter {
     }
 
     /// Into the swarm, the accounts and the journal, and out with the reply.
-    fn enter<R: Rng>(
-        &self,
-        question: Question<'_>,
-        setting: &Setting<'_>,
-        passed: &Passed,
-        request: &AnnounceRequest,
-        (dice, body): (&mut R, &mut Vec<u8>),
-    ) {
+    fn enter(&self, setting: &Setting<'_>, passed: &Passed<'_>, dice: &mut impl Rng, body: &mut Vec<u8>) {
+        let caller = passed.question.caller;
         let visit = MemberVisit {
             now: setting.now,
             date: passed.date,
-            request,
+            request: passed.request,
             member: passed.member,
             torrent: passed.torrent,
             which: passed.which,
-            sender: question.caller.ip,
-            reached: question.caller.reached,
+            sender: caller.ip,
+            reached: caller.reached,
             policy: &setting.settings.policy,
             tariff: passed.tariff,
             warning: passed.warning,
@@ -188,21 +186,14 @@ impl Counter {
         if announced.entered {
             self.journal.settle();
         }
-        self.note(question, setting, passed, request, &announced);
+        self.note(setting, passed, &announced);
         if self.tracer.is_heard() {
-            self.trace(question, passed, request, &announced);
+            self.trace(passed, &announced);
         }
     }
 
     /// Facts for those who keep them.
-    fn note(
-        &self,
-        question: Question<'_>,
-        setting: &Setting<'_>,
-        passed: &Passed,
-        request: &AnnounceRequest,
-        announced: &MemberAnnounced,
-    ) {
+    fn note(&self, setting: &Setting<'_>, passed: &Passed<'_>, announced: &MemberAnnounced) {
         let MemberAnnounced { credit, charged, .. } = announced;
         self.directory
             .add_credit(passed.member, credit, charged, passed.date);
@@ -221,6 +212,9 @@ impl Counter {
         if let Some(suspicion) = suspicion {
             self.books.note(suspicion);
         }
+        let Passed {
+            question, request, ..
+        } = passed;
         self.outside.note(question.host, &question.caller);
         if request.event != Event::Stopped {
             self.prober
@@ -260,13 +254,7 @@ impl Counter {
         Ok(())
     }
 
-    fn trace(
-        &self,
-        question: Question<'_>,
-        passed: &Passed,
-        request: &AnnounceRequest,
-        announced: &MemberAnnounced,
-    ) {
+    fn trace(&self, passed: &Passed<'_>, announced: &MemberAnnounced) {
         let why = match announced.outcome {
             Outcome::Refused(refusal) => Some(refusal.to_string()),
             _ if announced.early => Some("too early: no peers this time".to_owned()),
@@ -283,7 +271,7 @@ impl Counter {
             downloaded_credit: announced.credit.downloaded,
             answered,
             why,
-            ..traced(passed.member, passed.date, question, Some(request))
+            ..traced(passed.member, passed.date, passed.question, Some(passed.request))
         });
     }
 

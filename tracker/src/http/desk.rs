@@ -178,7 +178,9 @@ impl Desk {
         let answered = match &self.house {
             _ if !question.caller.is_known() => Err(Refusal::NoAddress),
             House::Private(counter) => counter.answer(question, &setting, dice, body),
-            House::Public { swarms, admission } => public(swarms, admission, question, &setting, dice, body),
+            House::Public { swarms, admission } => {
+                public((swarms, admission), question, &setting, dice, body)
+            }
         };
         if let Err(refusal) = answered {
             counters.error((&refusal).into());
@@ -201,8 +203,7 @@ impl Desk {
 
 /// Answers anyone. A key in the path does no harm: the tracker may have had members once.
 fn public(
-    swarms: &Swarms,
-    admission: &Admission,
+    (swarms, admission): (&Swarms, &Admission),
     question: Question<'_>,
     setting: &Setting<'_>,
     dice: &mut impl Rng,

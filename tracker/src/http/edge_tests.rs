@@ -146,6 +146,7 @@ fn shown(answer: &str) -> String {
     "peers".to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_says_why_and_a_farewell_is_never_a_failure() {
     for fast_lane in [true, false] {

@@ -86,13 +86,11 @@ impl Trust {
                 ip,
                 reached: None,
                 via: Via::Proxy,
-                ..socket
             },
             Hop::Hidden | Hop::Absent => Caller {
                 ip: Ipv6Addr::UNSPECIFIED.into(),
                 reached: None,
                 via: Via::Hidden,
-                ..socket
             },
         };
         let caller = match said {
@@ -145,8 +143,8 @@ impl Trust {
 /// The elements of a `Forwarded` line from the last to the first, as the addresses they are for; none where its quotes do not
 /// match. A backslash is nowhere needed in an address, so a line that has one is none of a proxy's.
 fn elements(line: &[u8]) -> Option<impl Iterator<Item = Option<IpAddr>>> {
-    let quotes = line.iter().filter(|&&byte| byte == b'"').count();
-    if quotes % 2 == 1 || line.contains(&b'\\') {
+    let is_even = line.iter().fold(true, |even, &byte| even ^ (byte == b'"'));
+    if !is_even || line.contains(&b'\\') {
         return None;
     }
     let mut quoted = false;
@@ -154,17 +152,21 @@ fn elements(line: &[u8]) -> Option<impl Iterator<Item = Option<IpAddr>>> {
         quoted ^= byte == b'"';
         byte == b',' && !quoted
     });
-    Some(elements.map(|element| element.split(|&byte| byte == b';').find_map(for_address)?))
+    Some(elements.map(|element| {
+        element
+            .split(|&byte| byte == b';')
+            .find_map(for_value)
+            .and_then(address)
+    }))
 }
 
-/// The address in a pair `for=…`; none inside where it is not one, none outside where the pair is another.
-fn for_address(pair: &[u8]) -> Option<Option<IpAddr>> {
+/// What a pair `for=…` says; none where the pair is another.
+fn for_value(pair: &[u8]) -> Option<&[u8]> {
     let pair = pair.trim_ascii();
     let at = pair.iter().position(|&byte| byte == b'=')?;
     let (name, value) = pair.split_at(at);
-    name.trim_ascii()
-        .eq_ignore_ascii_case(b"for")
-        .then(|| address(value.get(1..).unwrap_or_default()))
+    let is_for = name.trim_ascii().eq_ignore_ascii_case(b"for");
+    is_for.then(|| value.get(1..).unwrap_or_default())
 }
 
 /// An address as proxies write it: alone, in brackets, with a port, in quotes.

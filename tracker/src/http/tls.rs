@@ -38,7 +38,7 @@ pub enum CertificateError {
 
 /// The certificate in force, and the files it comes from.
 pub(crate) struct Certificate {
-    certificate: PathBuf,
+    chain: PathBuf,
     key: PathBuf,
     config: ArcSwap<ServerConfig>,
     seen: Mutex<[Option<Stamp>; 2]>,
@@ -47,7 +47,7 @@ pub(crate) struct Certificate {
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Certificate")
-            .field("certificate", &self.certificate)
+            .field("chain", &self.chain)
             .finish_non_exhaustive()
     }
 }
@@ -71,7 +71,7 @@ impl Certificate {
         let seen = [stamp(certificate), stamp(key)];
         let config = load(certificate, key)?;
         Ok(Arc::new(Self {
-            certificate: certificate.to_owned(),
+            chain: certificate.to_owned(),
             key: key.to_owned(),
             config: ArcSwap::from(config),
             seen: Mutex::new(seen),
@@ -85,16 +85,16 @@ impl Certificate {
 
     /// Takes a renewal over, if there is one. Reads files.
     pub(crate) fn look(&self) -> Look {
-        let found = [stamp(&self.certificate), stamp(&self.key)];
+        let found = [stamp(&self.chain), stamp(&self.key)];
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == found {
             return Look::Same;
         }
         *seen = found;
-        match load(&self.certificate, &self.key) {
+        match load(&self.chain, &self.key) {
             Ok(config) => {
                 self.config.store(config);
-                info!(certificate = %self.certificate.display(), "the renewed certificate is in force");
+                info!(certificate = %self.chain.display(), "the renewed certificate is in force");
                 Look::Renewed
             }
             Err(error) => {

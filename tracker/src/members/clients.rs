@@ -119,7 +119,9 @@ impl Version {
 
     fn of(parts: &[u16]) -> Self {
         let mut version = Self::default();
-        parts.iter().for_each(|&part| version.push(part));
+        for &part in parts {
+            version.push(part);
+        }
         version
     }
 
@@ -210,13 +212,13 @@ fn azureus(id: &[u8; 20]) -> Option<Client> {
         name: CODES
             .iter()
             .find_map(|(known, name)| (**known == code).then_some(*name)),
-        version: azureus_version(&code, [v0, v1, v2, v3]),
+        version: azureus_version(code, [v0, v1, v2, v3]),
     })
 }
 
-fn azureus_version(code: &[u8; 2], signs: [u8; 4]) -> Version {
+fn azureus_version(code: [u8; 2], signs: [u8; 4]) -> Version {
     let [a, b, c, d] = signs.map(|sign| number(sign).unwrap_or(0));
-    match code {
+    match &code {
         // 2.94 is `2940`, 3.00 is `3000`, and 4.0.5 is `4050`.
         b"TR" if a < 4 => Version::of(&[a, b * 10 + c]),
         b"TR" => Version::of(&[a, b, c]),

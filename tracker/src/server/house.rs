@@ -337,9 +337,10 @@ impl Keeping {
         let Some(writing) = self.writing else {
             return;
         };
-        match tokio::time::timeout(LAST_WORDS, writing).await {
-            Ok(_) => info!("all is written"),
-            Err(_) => warn!("not all was written in time; the journal has the rest"),
+        if tokio::time::timeout(LAST_WORDS, writing).await.is_ok() {
+            info!("all is written");
+        } else {
+            warn!("not all was written in time; the journal has the rest");
         }
     }
 }
