@@ -687,6 +687,39 @@ async fn a_members_torrent_carries_the_members_own_key() {
 }
 
 #[tokio::test]
+async fn a_guest_of_one_torrent_is_refused_everywhere_else() {
+    let desk = Desk::new().await;
+    let hash = desk.torrent(&file("a.txt")).await.unwrap().info_hash_v1.unwrap();
+    let guest = |hash: &str| AddMember {
+        name: "link 1".to_owned(),
+        kind: Kind::Guest,
+        torrent: Some(hash.to_owned()),
+        ..AddMember::default()
+    };
+    let unknown = desk
+        .office
+        .add_member(&Actor::Owner, guest(&"0".repeat(40)))
+        .await;
+    assert!(matches!(
+        unknown,
+        Err(OfficeError::NotFound { what: "torrent", .. })
+    ));
+    let card = desk.office.add_member(&Actor::Owner, guest(&hash)).await.unwrap();
+    let desk = desk.again().await;
+    let key = card.passkey.unwrap();
+    let admit = |torrent| {
+        let torrent = Some(TorrentId(torrent));
+        desk.office
+            .directory
+            .admit(key.as_bytes(), torrent, HOME, NOW)
+            .map(|_| ())
+    };
+    assert_eq!((admit(1), admit(2)), (Ok(()), Err(Refusal::OtherTorrent)));
+    desk.office.forget(&Actor::Owner, "link 1").await.unwrap();
+    assert!(admit(1).is_err(), "the key dies with the link");
+}
+
+#[tokio::test]
 async fn torrents_are_listed_newest_first_and_searched_by_name_and_hash() {
     let desk = Desk::new().await;
     for name in ["Alps 2019", "alps_2020", "100% sea"] {
