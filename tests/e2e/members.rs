@@ -145,15 +145,15 @@ fn nobody_takes_another_members_place() {
 #[test]
 fn a_seeder_is_given_leechers_only() {
     let house = House::open();
-    let key = house.tracker.add_member("anna");
+    let (anna, bert) = (house.tracker.add_member("anna"), house.tracker.add_member("bert"));
     for (name, port) in [("a", 7_001), ("b", 7_002)] {
         house
-            .client(&key, name, port)
+            .client(&anna, name, port)
             .seeding()
             .announce(house.v4, Event::Started);
     }
-    house.client(&key, "c", 7_003).announce(house.v4, Event::Started);
-    let seeder = house.client(&key, "d", 7_004).seeding();
+    house.client(&anna, "c", 7_003).announce(house.v4, Event::Started);
+    let seeder = house.client(&bert, "d", 7_004).seeding();
     assert_eq!(
         seeder.announce(house.v4, Event::Started).peers,
         [SocketAddr::new(V4, 7_003)]

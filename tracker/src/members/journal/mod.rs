@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-pub use reading::{ReadReport, read_segments};
+pub use reading::{ReadReport, read_range, read_segments};
 use record::Record;
 use shelf::{Folder, Shelf};
 
@@ -125,7 +125,7 @@ impl Journal {
         self.shared.lock().counts
     }
 
-    /// The store holds all entries of older segments: their files go.
+    /// The store holds all entries of older segments, and a snapshot where their peers are: their files go.
     pub fn drop_before(&self, segment: u64) {
         let mut state = self.shared.lock();
         state.floor = state.floor.max(segment);

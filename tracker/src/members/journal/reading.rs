@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use tracing::warn;
@@ -29,11 +30,16 @@ pub struct ReadReport {
 
 /// Reads all segments from `from` on, in the order in which their entries were applied. What cannot be read is counted as
 /// damaged and named in the log; only a folder that cannot be listed is an error.
-pub fn read_segments(folder: &Path, from: u64, mut each: impl FnMut(Entry)) -> io::Result<ReadReport> {
+pub fn read_segments(folder: &Path, from: u64, each: impl FnMut(Entry)) -> io::Result<ReadReport> {
+    read_range(folder, from..u64::MAX, each)
+}
+
+/// Reads these segments alone, in the same way.
+pub fn read_range(folder: &Path, range: Range<u64>, mut each: impl FnMut(Entry)) -> io::Result<ReadReport> {
     let mut report = ReadReport::default();
     for (segment, path) in shelf::segments(folder)? {
         report.last_segment = Some(segment);
-        if segment < from {
+        if !range.contains(&segment) {
             continue;
         }
         report.segments += 1;

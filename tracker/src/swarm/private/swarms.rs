@@ -525,6 +525,16 @@ impl PrivateSwarms {
     /// Repeats an entry of the journal, at start: into the accounts as the first time, its peer into the swarm with an honest
     /// age. Nobody knows whether it was answered, so the next announce is not early.
     pub fn replay(&self, entry: &Entry, now: Moment, date: Date, tariff: Tariff) -> Credit {
+        self.repeat(entry, now, date, Some(tariff))
+    }
+
+    /// Repeats only who came and went, at start: an entry that is younger than the snapshot and whose bytes the store has. To be
+    /// called before [`Self::open_session`], which brings the marks.
+    pub fn replay_places(&self, entry: &Entry, now: Moment, date: Date) {
+        self.repeat(entry, now, date, None);
+    }
+
+    fn repeat(&self, entry: &Entry, now: Moment, date: Date, tariff: Option<Tariff>) -> Credit {
         let Entry { session, report, .. } = entry;
         let now = Tick::at(now);
         let open = || Swarm::new(now, true);
@@ -551,8 +561,10 @@ impl PrivateSwarms {
                 now,
             };
             self.enter(&mut hold, session, &act, at);
-            let charged = rules::charge(&credit, tariff);
-            hold.stripe.book(session, report, &credit, charged);
+            if let Some(tariff) = tariff {
+                let charged = rules::charge(&credit, tariff);
+                hold.stripe.book(session, report, &credit, charged);
+            }
             credit
         })
     }
