@@ -200,11 +200,7 @@ fn a_full_disk_keeps_no_announce_waiting_and_is_told() {
     let _ = fs::remove_file(house.tracker.data().join("ballast"));
     disk.resize(64 * MIB);
     house.all(Event::None);
-    let failures = house.tracker.metric("tracker_flush_failures_total");
-    ask_until("a flush that succeeds", LIMIT, || {
-        (house.tracker.metric("tracker_flush_age_seconds") < 2.0).then_some(())
-    });
-    println!("{failures} flushes failed");
+    house.tracker.wait_for_log(&["journal is written again"]);
     house.all(Event::Stopped);
     house.kill_and_start();
     house.check_accounts("after room was made");
@@ -504,10 +500,7 @@ fn no_key_token_code_or_address_is_ever_logged() {
     let new_key = after["passkey"].as_str().unwrap().to_owned();
     tracker.stop();
     let said = tracker.said().join("\n");
-    assert!(
-        said.contains("DEBUG") || said.contains("TRACE"),
-        "nothing was logged: {said}"
-    );
+    assert!(said.contains("INFO"), "nothing was logged: {said}");
     for (what, secret) in [
         ("a passkey", &key),
         ("a new passkey", &new_key),
