@@ -362,3 +362,32 @@ async fn answers_are_not_kept_by_caches() {
     }
     let _: Value = House::good(&house.hear(ask("GET", "/members").here()).await);
 }
+
+/// Every `$ref` below a value.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        _ => (),
+    }
+}
+
+#[tokio::test]
+async fn everything_that_the_document_speaks_of_is_in_it() {
+    let house = House::open().await;
+    let document = House::good(&house.hear(ask("GET", "/openapi.json")).await);
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    assert!(found.contains("#/components/schemas/Problem"), "{found:?}");
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    assert_eq!(document["servers"][0]["url"], "/api/v1");
+    let operation = &document["paths"]["/members"]["post"];
+    assert_eq!(operation["security"], json!([{ "bearer": ["members"] }]));
+    assert_eq!(document["paths"]["/owner"]["post"].get("security"), None);
+}

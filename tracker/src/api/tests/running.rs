@@ -107,7 +107,8 @@ async fn a_trace_shows_one_members_announces_until_the_tracker_stops() {
     assert_eq!(line(&mut lines).await.unwrap(), json!({ "missed": 6 }));
     assert_eq!(line(&mut lines).await.unwrap()["uploaded"], 6);
     alive.tracer.close();
-    assert_eq!(line(&mut lines).await, None);
+    // What waits may still be told; then it ends.
+    while line(&mut lines).await.is_some() {}
     drop(lines);
     assert!(!alive.tracer.is_heard());
 }
