@@ -21,7 +21,7 @@ pub(super) fn size(bytes: u64) -> String {
         let whole = bytes >> bits;
         if whole > 0 {
             // Cut, never rounded up: nobody is told of bytes that were not there.
-            let tenths = (u128::from(bytes) * 10 >> bits) % 10;
+            let tenths = ((u128::from(bytes) * 10) >> bits) % 10;
             return format!("{whole}.{tenths} {unit}");
         }
     }

@@ -1,6 +1,7 @@
 //! `tracker invite`: invitations, and who came by them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use axum::http::Method;
 use serde_json::json;
@@ -141,7 +142,7 @@ fn tree(members: &[MemberCard]) -> String {
     let invited: BTreeSet<&str> = guests.values().flatten().copied().collect();
     let mut out = String::new();
     for host in guests.keys().filter(|host| !invited.contains(*host)) {
-        out.push_str(&format!("\n{}\n", plain(host)));
+        let _ = writeln!(out, "\n{}", plain(host));
         branches(host, &guests, "", &mut out);
     }
     out
@@ -153,9 +154,9 @@ fn branches(host: &str, guests: &BTreeMap<&str, Vec<&str>>, indent: &str, out: &
         return;
     };
     for guest in others {
-        out.push_str(&format!("{indent}├── {}\n", plain(guest)));
+        let _ = writeln!(out, "{indent}├── {}", plain(guest));
         branches(guest, guests, &format!("{indent}│   "), out);
     }
-    out.push_str(&format!("{indent}└── {}\n", plain(last)));
+    let _ = writeln!(out, "{indent}└── {}", plain(last));
     branches(last, guests, &format!("{indent}    "), out);
 }

@@ -46,7 +46,10 @@ pub(super) fn show_each<T: DeserializeOwned>(
 ) -> Result<(), Failure> {
     match answer {
         Value::Array(entries) if json => {
-            let lines: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+            let mut lines = String::new();
+            for entry in &entries {
+                let _ = writeln!(lines, "{entry}");
+            }
             write_out(lines.as_bytes())
         }
         answer => show(json, answer, words),

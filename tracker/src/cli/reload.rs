@@ -21,6 +21,10 @@ fn words(reloaded: &Reloaded) -> String {
     if reloaded.changes.is_empty() {
         return "nothing has changed\n".to_owned();
     }
-    let lines = reloaded.changes.iter();
-    lines.map(|change| format!("{}\n", plain(change))).collect()
+    let mut lines = String::new();
+    for change in &reloaded.changes {
+        lines.push_str(&plain(change));
+        lines.push('\n');
+    }
+    lines
 }

@@ -1,6 +1,7 @@
 //! `tracker serve`: runs the tracker until a signal.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -145,19 +146,32 @@ fn announce(server: &Server, config: &Config, json: bool) -> Result<(), Failure>
         Mode::Private => "/{passkey}/announce",
     };
     for &address in server.http_addresses() {
-        announce_http(address, path, json)?;
+        announce_at("http", address, path, json)?;
+    }
+    for &address in server.https_addresses() {
+        announce_at("https", address, path, json)?;
+    }
+    for socket in &config.http.unix {
+        announce_socket(socket, json)?;
     }
     server
         .admin_address()
         .map_or(Ok(()), |address| announce_admin(address, json))
 }
 
-fn announce_http(address: SocketAddr, path: &str, json: bool) -> Result<(), Failure> {
-    let announce = format!("http://{address}{path}");
+fn announce_at(scheme: &str, address: SocketAddr, path: &str, json: bool) -> Result<(), Failure> {
+    let announce = format!("{scheme}://{address}{path}");
     if json {
-        return print(json!({ "listening": "http", "address": address.to_string(), "announce": announce }));
+        return print(json!({ "listening": scheme, "address": address.to_string(), "announce": announce }));
     }
-    print(format_args!("listening http {announce}"))
+    print(format_args!("listening {scheme} {announce}"))
+}
+
+fn announce_socket(path: &Path, json: bool) -> Result<(), Failure> {
+    if json {
+        return print(json!({ "listening": "unix", "path": path }));
+    }
+    print(format_args!("listening unix {}", path.display()))
 }
 
 fn announce_admin(address: SocketAddr, json: bool) -> Result<(), Failure> {

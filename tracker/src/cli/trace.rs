@@ -1,5 +1,7 @@
 //! `tracker trace`: one member's announces as they happen.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -86,14 +88,15 @@ fn words(text: &str) -> String {
         size(line.left),
     );
     if line.uploaded_credit > 0 || line.downloaded_credit > 0 {
-        said.push_str(&format!(
+        let _ = write!(
+            said,
             ", credited up {} down {}",
             size(line.uploaded_credit),
             size(line.downloaded_credit)
-        ));
+        );
     }
     if let Some(why) = &line.why {
-        said.push_str(&format!(": {why}"));
+        let _ = write!(said, ": {why}");
     }
     plain(&said)
 }

@@ -1,5 +1,7 @@
 //! Settings as a file that explains itself: the one that we ship, with other values.
 
+use std::fmt::Write as _;
+
 use super::File;
 
 /// The file that we ship. It names every setting; a test sees to it.
@@ -17,7 +19,9 @@ impl File {
             }
             let key = line.split_once(" = ").map(|(key, _)| key);
             match key.and_then(|key| Some((key, section?.get(key)?))) {
-                Some((key, value)) => out.push_str(&format!("{key} = {value}")),
+                Some((key, value)) => {
+                    let _ = write!(out, "{key} = {value}");
+                }
                 None => out.push_str(line),
             }
             out.push('\n');

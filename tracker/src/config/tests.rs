@@ -193,3 +193,153 @@ fn what_is_printed_can_be_read() {
         file
     );
 }
+
+#[test]
+fn settings_of_private_mode_are_checked_before_anything_starts() {
+    for (text, words) in [
+        (
+            "[tracker]\npublic_url = \"tracker.example\"",
+            &["public_url", "https://"][..],
+        ),
+        ("[tracker]\npublic_url = \"ftp://x\"", &["public_url", "ftp://x"]),
+        ("[tracker]\npublic_url = \"https://x/?a=b\"", &["public_url", "?"]),
+        (
+            "[http]\ntrusted_proxies = [\"10.0.0.0/33\"]",
+            &["line 2", "trusted_proxies"],
+        ),
+        (
+            "[http]\ntls_listen = [\"[::]:443\"]",
+            &["http.tls_certificate", "tls_listen"],
+        ),
+        (
+            "[http]\ntls_key = \"key.pem\"",
+            &["http.tls_key", "key.pem", "tls_listen"],
+        ),
+        (
+            "[members]\nsession_days = 0",
+            &["members.session_days", "1 to 3650"],
+        ),
+        (
+            "[members]\nnetworks_alarm = 65",
+            &["members.networks_alarm", "65"],
+        ),
+        (
+            "[accounts]\ndownload_percent = 1001",
+            &["accounts.download_percent", "1001"],
+        ),
+        (
+            "[accounts]\ntariff_until = \"2026-12-31\"",
+            &["tariff_until", "2026-12-31T23:59:59Z"],
+        ),
+        ("[clients]\nallow = [\"qB>=4.x\"]", &["clients.allow", "qB>=4.x"]),
+        ("[torrents]\nsource = \"a\\nb\"", &["torrents.source"]),
+        ("[snapshot]\nsecs = 1", &["snapshot.secs", "10"]),
+        ("[announce]\nload_per_sec = 0", &["announce.load_per_sec"]),
+    ] {
+        refused(text, &[], words);
+    }
+}
+
+#[test]
+fn a_key_in_the_place_of_its_files_name_is_never_repeated() {
+    let text = "[http]\ntls_listen = [\"[::]:443\"]\ntls_certificate = \"c\"\ntls_key = \"-----BEGIN PRIVATE KEY-----\"";
+    let loaded = loaded(text, &[], Typed::default()).unwrap();
+    let error = Config::try_from(&loaded.file).unwrap_err().to_string();
+    assert!(
+        error.contains("http.tls_key") && !error.contains("BEGIN"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_value_may_stand_in_a_file_unless_the_setting_names_a_file_itself() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"127.0.0.1:1, [::1]:2\r\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let found = loaded("", &[("TRACKER__HTTP__LISTEN_FILE", path)], Typed::default()).unwrap();
+    assert_eq!(found.file.http.listen.len(), 2);
+    let pairs = [
+        ("TRACKER__HTTP__LISTEN_FILE", path),
+        ("TRACKER__HTTP__LISTEN", "[::1]:1"),
+    ];
+    refused("", &pairs, &["TRACKER__HTTP__LISTEN is set", "_FILE"]);
+    let found = loaded("", &[("TRACKER__HTTP__TLS_KEY_FILE", path)], Typed::default()).unwrap();
+    assert_eq!(found.unread, ["TRACKER__HTTP__TLS_KEY_FILE"]);
+    refused(
+        "",
+        &[("TRACKER__HTTP__LISTEN_FILE", "/dev/zero")],
+        &["/dev/zero", "longer"],
+    );
+}
+
+#[test]
+fn a_public_url_has_no_slash_at_its_end() {
+    for url in ["https://tracker.example", "https://tracker.example/"] {
+        let text = format!("[tracker]\npublic_url = \"{url}\"");
+        let file = loaded(&text, &[], Typed::default()).unwrap().file;
+        let config = Config::try_from(&file).unwrap();
+        assert_eq!(config.public_url.as_deref(), Some("https://tracker.example"));
+    }
+}
+
+/// Every setting with a value that is not its default.
+const OTHER: &str = include_str!("other.toml");
+
+#[test]
+fn settings_survive_the_way_to_their_types_and_back() {
+    let file = loaded(OTHER, &[], Typed::default()).unwrap().file;
+    assert_eq!(Config::try_from(&file).unwrap().file(), file);
+    let (all, default) = (
+        toml::Table::try_from(&file).unwrap(),
+        toml::Table::try_from(File::default()).unwrap(),
+    );
+    for (section, keys) in &all {
+        for (key, value) in keys.as_table().unwrap() {
+            assert_ne!(
+                value, &default[section][key],
+                "{section}.{key} is left at its default"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_change_is_named_and_sorted_by_what_can_be_done_about_it() {
+    let old = Config::try_from(&File::default()).unwrap();
+    let new = Config::try_from(&loaded(OTHER, &[], Typed::default()).unwrap().file).unwrap();
+    assert!(old.diff(&old).is_empty());
+    let changes = old.diff(&new);
+    let keys = |list: &[Change]| list.iter().map(|change| change.key.clone()).collect::<Vec<_>>();
+    let (live, restart) = (keys(&changes.live), keys(&changes.restart));
+    let settings: usize = toml::Table::try_from(File::default())
+        .unwrap()
+        .values()
+        .map(|section| section.as_table().unwrap().len())
+        .sum();
+    assert_eq!(live.len() + restart.len(), settings);
+    for key in [
+        "clients.deny",
+        "announce.interval_secs",
+        "tracker.log",
+        "tracker.public_url",
+        "http.trusted_proxies",
+    ] {
+        assert!(live.contains(&key.to_owned()), "{key}");
+    }
+    for key in [
+        "http.listen",
+        "tracker.data",
+        "tracker.public",
+        "limits.peers",
+        "admin.listen",
+        "http.tls_key",
+    ] {
+        assert!(restart.contains(&key.to_owned()), "{key}");
+    }
+    let deny = changes
+        .live
+        .iter()
+        .find(|change| change.key == "clients.deny")
+        .unwrap();
+    assert_eq!(deny.to_string(), "clients.deny: [] -> [\"XL\"]");
+}

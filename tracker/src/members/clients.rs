@@ -325,7 +325,8 @@ impl Rule {
         let refused = || ClientRuleError {
             rule: text.chars().take(80).collect(),
         };
-        let rule = text.trim();
+        // A star at the end says what is true anyway.
+        let rule = text.trim().trim_end_matches('*');
         let (program, condition) = rule.split_at(rule.find(['<', '>', '=']).unwrap_or(rule.len()));
         let code = code_of(program.trim());
         match (code, condition) {
