@@ -24,6 +24,9 @@ const LIVE: [&str; 11] = [
     "reachability",
 ];
 
+/// A bound of the swarms, which like all their bounds stands from their beginning.
+const SWARMS_OWN: &str = "members.peers_per_torrent";
+
 /// What differs, sorted by what can be done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -115,7 +118,7 @@ impl Config {
 
 fn is_live(key: &str) -> bool {
     let section = key.split('.').next().unwrap_or_default();
-    LIVE.contains(&key) || LIVE.contains(&section)
+    key != SWARMS_OWN && (LIVE.contains(&key) || LIVE.contains(&section))
 }
 
 /// Every setting's key and value. Two tables of settings have the same keys in the same order.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::house::{Built, Members, PULSE};
 use crate::address::Base;
 use crate::clock::Clock;
-use crate::config::{Config, Http};
+use crate::config::{self, Config, Http};
 use crate::http::desk::{Desk, ScrapeRules, Settings};
 use crate::http::forwarded::Trust;
 use crate::http::outside::{self, Outside};
@@ -145,6 +145,10 @@ fn merged(old: &Config, new: Config) -> Config {
         data: old.data.clone(),
         admin: old.admin,
         limits: old.limits.clone(),
+        members: config::Members {
+            peers_per_torrent: old.members.peers_per_torrent,
+            ..new.members
+        },
         ..new
     }
 }
