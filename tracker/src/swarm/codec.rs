@@ -97,7 +97,7 @@ pub(super) struct Restored {
 pub(super) fn read_head(reader: &mut Reader<'_>, age: Duration, now: Tick) -> Result<Head, SnapshotError> {
     let hash = reader.take().map(InfoHash).ok_or(SnapshotError::Cut)?;
     let completed = reader.u32()?;
-    let stirred = Tick::before(now, age + Tick::duration(reader.u16()?));
+    let stirred = Tick::before(now, age.saturating_add(Tick::duration(reader.u16()?)));
     Ok(Head {
         hash,
         completed,
@@ -121,7 +121,7 @@ pub(super) fn read_peers(
                     reader.take().map(Endpoint::V4)
                 };
                 let at = at.ok_or(SnapshotError::Cut)?;
-                if let Some(heard) = Tick::before(now, age + Tick::duration(reader.u16()?)) {
+                if let Some(heard) = Tick::before(now, age.saturating_add(Tick::duration(reader.u16()?))) {
                     each(Restored { at, kind, heard });
                 }
             }

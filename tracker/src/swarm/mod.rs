@@ -5,10 +5,14 @@
 //! Swarms ── one Swarm a torrent ── Peers of each family ┬ Few, Some: one array, seeders | downloaders | paused
 //!   │ (DashMap, 1,024 shards)      (IPv4 inline)         └ Many: three Tables of small buckets
 //!   └ Totals (atomics)
+//!
+//! PrivateSwarms ── one Swarm a torrent ── one array of sessions: seeders | downloaders | paused | asleep, and an Index if large
+//!   ├ Stripes (a shard's part of the ledger)
+//!   └ Totals
 //! ```
 //!
-//! A peer is its address and port, six or eighteen bytes as they go over the wire, and two bytes of time; nothing else is
-//! kept in public mode. Private mode, where a peer is a member's, will be a second kind of swarm behind the same map.
+//! In public mode a peer is its address and port, six or eighteen bytes as they go over the wire, and two bytes of time; nothing
+//! else is kept. In private mode it is a member's client, known by its peer id and found at an address of each family.
 
 mod codec;
 mod family;

@@ -515,7 +515,7 @@ impl Record {
             } else {
                 Which::Second
             };
-            if let Some(tick) = Tick::before(past.now, past.age + Tick::duration(old)) {
+            if let Some(tick) = Tick::before(past.now, past.age.saturating_add(Tick::duration(old))) {
                 record.sight(Sighting { at, which, tick });
             }
         }

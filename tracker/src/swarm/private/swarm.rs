@@ -481,7 +481,9 @@ impl Swarm {
     ) -> Result<usize, SnapshotError> {
         let Past { age, now, .. } = past;
         self.completed = self.completed.max(reader.u32()?);
-        let ago = |ticks| Tick::before(now, age + Tick::duration(ticks)).unwrap_or(Tick::long_before(now));
+        let ago = |ticks| {
+            Tick::before(now, age.saturating_add(Tick::duration(ticks))).unwrap_or(Tick::long_before(now))
+        };
         let (stirred, hungry) = (ago(reader.u16()?), ago(reader.u16()?));
         let count = reader.u32()? as usize;
         // What a stranger's count could make us reserve, its bytes must be there for.
@@ -546,5 +548,67 @@ impl Offer<'_> {
                 self.taken += u32::from(take(peer));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Sighting;
+    use super::*;
+    use crate::members::ids::Which;
+
+    #[test]
+    fn a_session_is_one_cache_line_and_a_torrent_is_small() {
+        assert_eq!((size_of::<Record>(), size_of::<Swarm>()), (64, 56));
+    }
+
+    fn record(member: u32) -> Record {
+        let mark = Mark {
+            uploaded: 0,
+            downloaded: 0,
+            left: u64::from(member % 3),
+            heard: Date(1),
+            ended: false,
+        };
+        let mut record = Record::new(MemberId(member), PeerId([1; 20]), &mark);
+        if member % 5 > 0 {
+            let [_, b, c, d] = member.to_be_bytes();
+            record.sight(Sighting {
+                at: Endpoint::V4([16, b, c, d, 0, 1]),
+                which: Which::First,
+                tick: Tick(0),
+            });
+        }
+        record
+    }
+
+    #[test]
+    fn everybody_is_found_while_a_torrent_grows_and_shrinks() {
+        let (mut swarm, sums) = (Swarm::new(Tick(0), false), Sums::default());
+        for member in 0..5_000 {
+            swarm.insert(record(member), &sums, Tick(0));
+        }
+        assert!(swarm.is_sound() && swarm.index.is_some());
+        for member in 20..5_000 {
+            let at = swarm.find(MemberId(member), &PeerId([1; 20])).unwrap();
+            swarm.update(at, &sums, Tick(0), Record::sleep);
+            let at = swarm.find(MemberId(member), &PeerId([1; 20])).unwrap();
+            swarm.remove(at, &sums);
+        }
+        assert!(swarm.is_sound() && swarm.index.is_none());
+        assert_eq!(
+            (swarm.len(), sums.read().peers(), sums.read().asleep),
+            (20, 16, 4)
+        );
+        assert!(swarm.slots.len() < 60, "{}", swarm.slots.len());
+    }
+
+    #[test]
+    fn a_crowd_leaves_little_room_unused() {
+        let (mut swarm, sums) = (Swarm::new(Tick(0), false), Sums::default());
+        for member in 0..50_000 {
+            swarm.insert(record(member), &sums, Tick(0));
+        }
+        assert!(swarm.slots.len() <= 50_000 / 8 * 9, "{}", swarm.slots.len());
     }
 }
