@@ -89,8 +89,8 @@ impl Scribe for NoJournal {
     fn enter(&self, _segment: u64, _entry: &Entry) {}
 }
 
-/// So many announces come between two flushes of the accounts.
-const FLUSH_EVERY: usize = 20_000;
+/// So many announces of a million peers, every half an hour each, come between two flushes of the accounts.
+const FLUSH_EVERY: usize = 3_000;
 
 impl Tracker {
     fn new(private: bool) -> Self {

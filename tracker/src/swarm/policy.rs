@@ -172,7 +172,7 @@ impl Policy {
     /// less than it.
     pub(super) fn is_early(&self, heard: Tick, brisk: bool, now: Tick) -> bool {
         let least = self.least(brisk);
-        let owed = (least - least / 10).min(least.saturating_sub(TOLERANCE_MIN));
+        let owed = (least * 9 / 10).min(least.saturating_sub(TOLERANCE_MIN));
         heard.is_within(owed, now)
     }
 }

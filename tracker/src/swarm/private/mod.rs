@@ -7,7 +7,6 @@ mod index;
 mod record;
 mod reply;
 mod stripe;
-#[expect(clippy::module_inception, reason = "swarm.rs holds one, swarms.rs holds many")]
 mod swarm;
 mod swarms;
 mod visit;

@@ -19,13 +19,16 @@ struct Six([u8; 6]);
 
 impl Six {
     fn new(number: u64) -> Self {
-        let [a, b, c, d, e, f, _, _] = number.min(COUNTER_MAX).to_le_bytes();
-        Self([a, b, c, d, e, f])
+        let [six @ .., _, _] = number.min(COUNTER_MAX).to_le_bytes();
+        Self(six)
     }
 
     fn get(self) -> u64 {
-        let [a, b, c, d, e, f] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(self.0) {
+            *to = from;
+        }
+        u64::from_le_bytes(bytes)
     }
 }
 

@@ -436,7 +436,7 @@ impl Swarm {
         for at in 0..self.len() {
             if self.get(at).is_some_and(|record| record.is_at(address)) {
                 self.update(at, sums, now, |record| {
-                    record.set_reached(address.is_v6(), reached)
+                    record.set_reached(address.is_v6(), reached);
                 });
             }
         }

@@ -187,13 +187,13 @@ impl PrivateSwarms {
         };
         let mut table = locked.write();
         let mut stripe = self.stripe(shard);
-        let begun = begin(&mut stripe);
+        let state = begin(&mut stripe);
         let old = std::mem::take(&mut *table);
         let rehash = |(torrent, _): &(TorrentId, _)| self.hasher.hash_one(torrent);
         let before = old.len();
         let mut kept = Vec::with_capacity(before);
         for (torrent, mut swarm) in old {
-            if each(&begun, &mut stripe, torrent, swarm.get_mut()) {
+            if each(&state, &mut stripe, torrent, swarm.get_mut()) {
                 kept.push((torrent, swarm));
             }
         }
@@ -207,6 +207,10 @@ impl PrivateSwarms {
     }
 
     /// Takes an announce in: accounts, journal, peer, reply.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what `announce` was given, and what it has locked"
+    )]
     fn meet(
         &self,
         mut hold: Hold<'_>,
@@ -326,6 +330,10 @@ impl PrivateSwarms {
     }
 
     /// Writes the reply.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what `announce` was given, and what it found out"
+    )]
     fn answer(
         hold: &mut Hold<'_>,
         visit: &MemberVisit<'_>,
@@ -384,6 +392,7 @@ impl PrivateSwarms {
 
     /// Forgets in one shard addresses that were silent for longer than `timeout`; a peer without any falls asleep. Sessions
     /// that nobody has continued for `session_age` are forgotten.
+    #[expect(clippy::too_many_arguments, reason = "two clocks and two bounds")]
     pub fn sweep_shard(
         &self,
         shard: usize,
@@ -415,6 +424,7 @@ impl PrivateSwarms {
     /// Adds to `changes` what one shard has changed since it was collected last, and starts its part of the journal's `segment`:
     /// entries of older segments are exactly those contained in what has been collected. With `snapshot` the whole shard is
     /// appended to it in the same moment, in a form that [`Self::restore`] reads; nothing for an empty one.
+    #[expect(clippy::too_many_arguments, reason = "what is collected goes to two places")]
     pub fn collect_shard(
         &self,
         shard: usize,
@@ -601,24 +611,36 @@ impl PrivateSwarms {
     pub fn expel(&self, member: MemberId, forgotten: bool, now: Moment) {
         let now = Tick::at(now);
         for shard in 0..SHARD_COUNT {
-            self.walk(
-                shard,
-                |_| (),
-                |(), stripe, torrent, swarm| {
-                    while let Some(at) = swarm.seek(member, Record::is_here) {
-                        stripe.changed.insert(torrent);
-                        swarm.update(at, &self.sums, now, Record::end);
-                    }
-                    while let Some(at) = swarm.seek(member, |_| forgotten) {
-                        if let Some(record) = swarm.get(at) {
-                            stripe.forget(torrent, record);
-                        }
-                        swarm.remove(at, &self.sums);
-                    }
-                    true
-                },
-            );
+            let work = |(): &(), stripe: &mut Stripe, torrent: TorrentId, swarm: &mut Swarm| {
+                self.expel_from(swarm, (torrent, member), forgotten, now, stripe)
+            };
+            self.walk(shard, |_| (), work);
         }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one torrent's part of the work above, under its locks"
+    )]
+    fn expel_from(
+        &self,
+        swarm: &mut Swarm,
+        (torrent, member): (TorrentId, MemberId),
+        forgotten: bool,
+        now: Tick,
+        stripe: &mut Stripe,
+    ) -> bool {
+        while let Some(at) = swarm.seek(member, Record::is_here) {
+            stripe.changed.insert(torrent);
+            swarm.update(at, &self.sums, now, Record::end);
+        }
+        while let Some(at) = swarm.seek(member, |_| forgotten) {
+            if let Some(record) = swarm.get(at) {
+                stripe.forget(torrent, record);
+            }
+            swarm.remove(at, &self.sums);
+        }
+        true
     }
 
     /// Closes a torrent that was removed: its peers leave, its sessions sleep.

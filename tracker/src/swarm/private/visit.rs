@@ -144,20 +144,15 @@ impl Act<'_> {
             let main = !record.is_at(place.main.at);
             main || place.other.is_some_and(|other| !record.is_at(other.at))
         };
-        let (at, has_moved) = match at {
-            Some(at) => {
-                let old = swarm.get(at).zip(self.place.as_ref());
-                let has_moved = old.is_some_and(|(record, place)| moved(record, place));
-                (
-                    swarm.update(at, sums, self.now, |record| self.change(record)),
-                    has_moved,
-                )
-            }
-            None => {
-                let mut record = Record::new(self.member, *self.peer_id, &self.mark);
-                self.change(&mut record);
-                (swarm.insert(record, sums, self.now), true)
-            }
+        let (at, has_moved) = if let Some(at) = at {
+            let old = swarm.get(at).zip(self.place.as_ref());
+            let has_moved = old.is_some_and(|(record, place)| moved(record, place));
+            let at = swarm.update(at, sums, self.now, |record| self.change(record));
+            (at, has_moved)
+        } else {
+            let mut record = Record::new(self.member, *self.peer_id, &self.mark);
+            self.change(&mut record);
+            (swarm.insert(record, sums, self.now), true)
         };
         if self.credit.completed {
             swarm.note_completion();
