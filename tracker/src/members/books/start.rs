@@ -1,6 +1,7 @@
 //! Brings everything back at the start: the snapshot, who came and went since it was made (the journal knows, accounts or not),
 //! what the store has of later, and what only the journal has.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +9,15 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::{BooksParts, OpenError};
+use crate::members::ids::TorrentId;
 use crate::members::journal::{ReadReport, read_range, read_segments};
-use crate::members::ledger::Entry;
+use crate::members::ledger::{Entry, SessionKey};
 use crate::members::rules::charge;
+use crate::members::store::StoreError;
 use crate::snapshot::{Mode, Saved, put_aside};
+
+/// Up to so many torrents are summed one by one; summing all walks a million accounts.
+const CHANGED_FEW: usize = 1_000;
 
 /// What was brought back.
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +41,14 @@ pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenErro
     let settled = settled
         .await?
         .map_err(|source| journal_error(&parts.folder, source))?;
-    let sessions = parts
-        .store
-        .sessions_newer(snapshot, |key, mark| parts.swarms.open_session(key, mark))
-        .await?;
-    for (torrent, sums) in parts.store.sums_by_torrent().await? {
-        let completed = u32::try_from(sums.completions).unwrap_or(u32::MAX);
-        parts.swarms.set_completed(torrent, completed);
-    }
+    let mut changed = BTreeSet::new();
+    let each = |key: SessionKey, mark| {
+        changed.insert(key.torrent);
+        parts.swarms.open_session(key, mark);
+    };
+    let sessions = parts.store.sessions_newer(snapshot, each).await?;
+    let few = snapshot.is_some() && changed.len() <= CHANGED_FEW;
+    count_completions(parts, few.then_some(changed)).await?;
     let journal = blocking(parts, move |parts| {
         read_segments(&parts.folder, generation, |entry| repeat(parts, &entry))
     });
@@ -63,6 +69,27 @@ pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenErro
         journal,
         segment: generation.max(journal.last_segment.unwrap_or_default()) + 1,
     })
+}
+
+/// Sets how often torrents were completed: those that have changed since the snapshot, or all.
+async fn count_completions(
+    parts: &BooksParts,
+    changed: Option<BTreeSet<TorrentId>>,
+) -> Result<(), StoreError> {
+    let mut sums = Vec::new();
+    match changed {
+        None => sums = parts.store.sums_by_torrent().await?,
+        Some(changed) => {
+            for torrent in changed {
+                sums.push((torrent, parts.store.sums_of_torrent(torrent).await?));
+            }
+        }
+    }
+    for (torrent, sums) in sums {
+        let completed = u32::try_from(sums.completions).unwrap_or(u32::MAX);
+        parts.swarms.set_completed(torrent, completed);
+    }
+    Ok(())
 }
 
 pub(super) fn journal_error(folder: &Path, source: io::Error) -> OpenError {
