@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::id::InfoHash;
 
 use crate::fake_member::FakeMember;
@@ -290,6 +291,22 @@ impl OurTracker {
                 .unwrap_or_else(|| panic!("no {what} in {card}"))
         };
         (bytes("uploaded"), bytes("downloaded"))
+    }
+
+    /// A member's key ends in a moment; a date that has passed is none on which to expire.
+    #[track_caller]
+    pub fn expire(&self, name: &str) {
+        let card = self.ask(&["member", "show", name]);
+        let created: Timestamp = card["created"].as_str().unwrap().parse().unwrap();
+        let path = format!("/api/v1/members/{name}/expire");
+        let accepted = (1..600).step_by(2).any(|secs| {
+            let body = json!({ "expires": (created + SignedDuration::from_secs(secs)).to_string() });
+            self.control(&HttpRequest::post(&path).json(&body)).status < 300
+        });
+        assert!(accepted, "no date is to come");
+        ask_until("the end of a key", LIMIT, || {
+            (self.ask(&["member", "show", name])["state"] == "expired").then_some(())
+        });
     }
 
     /// A registered torrent, made from nothing: its name makes it another than its neighbours.

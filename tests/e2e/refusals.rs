@@ -59,23 +59,6 @@ impl Desk {
         self.tracker.control(&request).succeeded();
     }
 
-    /// A member's key ends in a moment. Dates that have passed are no dates to expire.
-    #[track_caller]
-    fn expire(&self, name: &str) {
-        let card = self.tracker.ask(&["member", "show", name]);
-        let created: jiff::Timestamp = card["created"].as_str().unwrap().parse().unwrap();
-        ask_until("a date to come", LIMIT, || {
-            let soon = (1..120)
-                .step_by(2)
-                .map(|secs| created + jiff::SignedDuration::from_secs(secs));
-            let path = format!("/api/v1/members/{name}/expire");
-            soon.into_iter().find(|date| {
-                let body = json!({ "expires": date.to_string() });
-                self.tracker.control(&HttpRequest::post(&path).json(&body)).status < 300
-            })
-        });
-    }
-
     #[track_caller]
     fn refuses(&self, client: &FakeMember, words: &str, again: Again) {
         assert!(words.len() <= SHOWN_MAX, "{} bytes: {words}", words.len());
@@ -165,11 +148,7 @@ fn an_expired_key_says_so() {
     let client = desk.client("anna");
     let address = desk.tracker.address();
     client.announce(address, Event::Started);
-    desk.expire("anna");
-    ask_until("the end of the key", LIMIT, || {
-        let answer = client.announce_raw(address, Event::None);
-        matches!(Answer::decode(&answer), Ok(Answer::Failure(_))).then_some(())
-    });
+    desk.tracker.expire("anna");
     desk.refuses(
         &client,
         "this key has expired: ask the tracker's owner for a new one",

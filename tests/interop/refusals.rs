@@ -132,11 +132,7 @@ fn shows_every_refusal(client: Client, name: &str) {
         "/members/bert/disable",
         &json!({ "reason": "please call me" }),
     );
-    desk.owner(
-        "POST",
-        "/members/clara/expire",
-        &json!({ "expires": "2020-01-01T00:00:00Z" }),
-    );
+    desk.tracker.expire("clara");
     shows(
         &desk.start(client, &torrents),
         &[
