@@ -294,7 +294,8 @@ impl Story {
         let (certain, possible) = (with_place(&[HERE]), with_place(&[HERE, NOBODY_KNOWS]));
         assert!(
             given.is_superset(&certain) && given.is_subset(&possible),
-            "after kill {number}, torrent {torrent}: given {given:?}, certainly there {certain:?}, possibly {possible:?}"
+            "after kill {number}, torrent {torrent}: given {given:?}, certainly there {certain:?}, possibly {possible:?}\n{}",
+            self.warnings()
         );
         let counted = reply.complete.unwrap_or_default() + reply.incomplete.unwrap_or_default();
         assert_eq!(
@@ -303,6 +304,17 @@ impl Story {
             "after kill {number}: counts and peers differ"
         );
         newcomer.announce(self.field.tracker, Event::Stopped);
+    }
+
+    /// What the tracker has warned about, in all its lives: a disk that stood still explains much.
+    fn warnings(&self) -> String {
+        let said = self.tracker.said();
+        let warnings: Vec<_> = said
+            .iter()
+            .filter(|line| line.contains("WARN") && !line.contains("public_url"))
+            .cloned()
+            .collect();
+        warnings.join("\n")
     }
 
     /// What the clients of each member have counted.
@@ -322,7 +334,12 @@ impl Story {
         let accounts: Vec<_> = (0..MEMBERS)
             .map(|number| self.tracker.account(&format!("member{number}")))
             .collect();
-        assert_eq!(accounts, self.own_totals(), "{when} (seed {SEED})");
+        assert_eq!(
+            accounts,
+            self.own_totals(),
+            "{when} (seed {SEED})\n{}",
+            self.warnings()
+        );
     }
 }
 
