@@ -56,7 +56,7 @@ impl Setup {
     /// More of the settings file, in TOML.
     #[must_use]
     pub fn settings(mut self, toml: &str) -> Self {
-        self.settings = toml.to_owned();
+        toml.clone_into(&mut self.settings);
         self
     }
 

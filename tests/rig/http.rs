@@ -128,10 +128,11 @@ impl HttpRequest {
             self.method, self.target
         );
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
         }
         if !self.body.is_empty() || self.method != "GET" {
-            head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+            let length = self.body.len().to_string();
+            head.extend(["Content-Length: ", length.as_str(), "\r\n"]);
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();

@@ -83,7 +83,7 @@ impl Lab {
             &home.router.namespace,
             &format!(
                 "link add bridge type bridge stp_state 0\nlink set bridge up\naddr add {}/24 dev bridge\n",
-                home.gateway()
+                Home::gateway()
             ),
         );
         home.router
@@ -106,7 +106,7 @@ impl Home {
         self.router.ipv4
     }
 
-    fn gateway(&self) -> Ipv4Addr {
+    fn gateway() -> Ipv4Addr {
         Ipv4Addr::new(192, 168, 1, 1)
     }
 
@@ -122,7 +122,7 @@ impl Home {
         host.plug_in(&self.router.namespace, number);
         ip_batch(
             &host.namespace,
-            &format!("route add default via {}\n", self.gateway()),
+            &format!("route add default via {}\n", Self::gateway()),
         );
         host
     }

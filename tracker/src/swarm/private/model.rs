@@ -457,7 +457,7 @@ fn run(steps: &[Step]) {
                 }
                 check_all(&real, &model);
             }
-            announce => take_announces(&real, &mut model, secs, announce),
+            announce @ Step::Announce { .. } => take_announces(&real, &mut model, secs, announce),
         }
     }
     check_all(&real, &model);

@@ -571,7 +571,7 @@ mod tests {
             ended: false,
         };
         let mut record = Record::new(MemberId(member), PeerId([1; 20]), &mark);
-        if member % 5 > 0 {
+        if !member.is_multiple_of(5) {
             let [_, b, c, d] = member.to_be_bytes();
             record.sight(Sighting {
                 at: Endpoint::V4([16, b, c, d, 0, 1]),
