@@ -3,6 +3,7 @@
 //! clients themselves have counted, to the byte, and after every start the swarms are whole at the first question.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -74,7 +75,7 @@ impl Client {
 
 /// What all threads share.
 struct Field {
-    tracker: std::net::SocketAddr,
+    tracker: SocketAddr,
     clients: Vec<Mutex<Client>>,
     places: Vec<AtomicU8>,
     /// Written while the tracker is down and until its swarms have been looked at.
@@ -283,7 +284,7 @@ impl Story {
             40_000 + self.watches,
         );
         let reply = newcomer.announce(self.field.tracker, Event::Started);
-        let given: BTreeSet<u16> = reply.peers.iter().map(|peer| peer.port()).collect();
+        let given: BTreeSet<u16> = reply.peers.iter().map(SocketAddr::port).collect();
         let with_place = |places: &[u8]| -> BTreeSet<u16> {
             (0..CLIENTS)
                 .filter(|client| client % TORRENTS == torrent)

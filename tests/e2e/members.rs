@@ -220,10 +220,7 @@ fn a_forgotten_member_is_nowhere_and_the_sums_of_the_torrent_stay() {
     assert_eq!(sums(&house), Some(4_321));
     house.tracker.ask(&["member", "forget", "anna", "--yes"]);
     assert_eq!(sums(&house), Some(4_321), "the sums stay");
-    let gone = house
-        .tracker
-        .command(&["member", "show", "anna"])
-        .run(crate::album::LIMIT);
+    let gone = house.tracker.command(&["member", "show", "anna"]).run(LIMIT);
     assert_eq!(gone.code, Some(1));
     client.refused(house.v4, Event::Started);
     let mut house = house;

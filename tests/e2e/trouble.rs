@@ -250,9 +250,9 @@ fn a_damaged_record_costs_that_record_and_the_next_announce_brings_it_back() {
 }
 
 fn newest_with_bytes(files: &[PathBuf]) -> PathBuf {
-    let with_bytes = files.iter().filter(|path| fs::metadata(path).unwrap().len() > 64);
+    let mut with_bytes = files.iter().filter(|path| fs::metadata(path).unwrap().len() > 64);
     with_bytes
-        .last()
+        .next_back()
         .unwrap_or_else(|| panic!("no journal with records in {files:?}"))
         .clone()
 }

@@ -53,6 +53,8 @@ def peer(arguments):
         "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
         "allow_multiple_connections_per_ip": True,
         "enable_incoming_utp": False, "enable_outgoing_utp": False,
+        # A tracker at a private address is asked nothing with a query of its own, unless this is off.
+        "ssrf_mitigation": False,
         # 0 is no limit.
         "upload_rate_limit": arguments.upload_rate, "rate_limit_ip_overhead": False,
         **({"min_announce_interval": 1, "tracker_backoff": 1} if arguments.impatient else {}),

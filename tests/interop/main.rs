@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a broken rig should stop the test"
+    clippy::print_stdout,
+    reason = "a broken rig should stop the test, and what others say is worth reading"
 )]
 
 mod clients;

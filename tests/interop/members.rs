@@ -193,7 +193,9 @@ impl MembersClient {
                 return Some(answer["arguments"].clone());
             }
             // Its guard against foreign pages: the first answer names the session.
-            *self.session.borrow_mut() = answer.header("x-transmission-session-id")?.to_owned();
+            answer
+                .header("x-transmission-session-id")?
+                .clone_into(&mut self.session.borrow_mut());
         }
         None
     }

@@ -1,6 +1,7 @@
 //! One HTTP request at a time, as a browser, a script or a tracker's client sends it: over TCP from a chosen address, or over a
 //! Unix socket. An answer counts only when all of it has arrived.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -128,11 +129,10 @@ impl HttpRequest {
             self.method, self.target
         );
         for (name, value) in &self.headers {
-            head.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if !self.body.is_empty() || self.method != "GET" {
-            let length = self.body.len().to_string();
-            head.extend(["Content-Length: ", length.as_str(), "\r\n"]);
+            let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();

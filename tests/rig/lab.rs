@@ -14,6 +14,9 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+/// A router's address inside.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 /// A bridge and the hosts on it. All of it is gone when this is dropped.
@@ -82,8 +85,7 @@ impl Lab {
         ip_batch(
             &home.router.namespace,
             &format!(
-                "link add bridge type bridge stp_state 0\nlink set bridge up\naddr add {}/24 dev bridge\n",
-                Home::gateway()
+                "link add bridge type bridge stp_state 0\nlink set bridge up\naddr add {GATEWAY}/24 dev bridge\n"
             ),
         );
         home.router
@@ -106,10 +108,6 @@ impl Home {
         self.router.ipv4
     }
 
-    fn gateway() -> Ipv4Addr {
-        Ipv4Addr::new(192, 168, 1, 1)
-    }
-
     /// One more host at home.
     #[track_caller]
     pub fn host(&self) -> Host {
@@ -120,10 +118,7 @@ impl Home {
             ipv6: Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, u16::from(number)),
         };
         host.plug_in(&self.router.namespace, number);
-        ip_batch(
-            &host.namespace,
-            &format!("route add default via {}\n", Self::gateway()),
-        );
+        ip_batch(&host.namespace, &format!("route add default via {GATEWAY}\n"));
         host
     }
 
