@@ -225,11 +225,10 @@ fn start(folder: &Path, mode: &[&str], path: &str, peers: bool) -> anyhow::Resul
 
 fn ask(at: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(at)?;
-    let hash: String = hash(0)
+    let hash = hash(0)
         .as_bytes()
         .iter()
-        .map(|byte| format!("%{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
     write!(
         stream,
         "GET {path}?info_hash={hash}&peer_id=-BE0002-abcdefghijkl&port=6999&uploaded=0&downloaded=0&left=1&compact=1&event=started HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
