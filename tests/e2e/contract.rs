@@ -238,14 +238,18 @@ fn the_commands_of_the_readme_exist() {
     let readme = fs::read_to_string(readme).unwrap();
     let mut found = 0;
     for line in readme.lines() {
-        for (program, command) in commands(line) {
+        for (program, command, below) in commands(line) {
             let run = if program == "seeder" {
                 Program::seeder()
             } else {
                 Program::tracker()
             };
+            // A group of commands shows its flags one step further down.
+            let group = ["member", "invite", "torrent", "token", "config"].contains(&command);
             let help = run
-                .args([command, "--help"])
+                .arg(command)
+                .args(below.filter(|_| group))
+                .arg("--help")
                 .run(LIMIT)
                 .succeeded()
                 .stdout
@@ -273,18 +277,18 @@ fn is_flag(word: &str) -> bool {
 }
 
 /// Programs and the commands after them, in a line that is typed as it stands.
-fn commands(line: &str) -> Vec<(&'static str, &str)> {
+fn commands(line: &str) -> Vec<(&'static str, &str, Option<&str>)> {
     let line = line.trim().trim_start_matches("$ ");
     let typed = ["seeder ", "tracker ", "cargo run", "./target"]
         .iter()
         .any(|start| line.starts_with(start));
     let words: Vec<&str> = line.split_whitespace().filter(|word| *word != "--").collect();
-    let pairs = words.windows(2).filter_map(|pair| match pair {
+    let pairs = (0..words.len()).filter_map(|at| match words.get(at..at + 2)? {
         [program, command] if command.starts_with(|c: char| c.is_ascii_lowercase()) => {
             let program = ["seeder", "tracker"]
                 .into_iter()
                 .find(|name| program.rsplit('/').next() == Some(name))?;
-            Some((program, *command))
+            Some((program, *command, words.get(at + 2).copied()))
         }
         _ => None,
     });
