@@ -89,7 +89,7 @@ fn a_file_that_is_no_torrent_is_named() {
     for (name, content) in [
         ("text.torrent", &b"hello"[..]),
         ("empty.torrent", b""),
-        ("deep.torrent", &[b'l'; 100_000]),
+        ("deep.torrent", &vec![b'l'; 100_000]),
     ] {
         let path = house.file(name);
         std::fs::write(&path, content).unwrap();

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program, without any settings of whoever runs the tests.
-pub fn tracker(args: &[&str]) -> Command {
+pub(crate) fn tracker(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
     command.args(args).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -20,12 +20,12 @@ pub fn tracker(args: &[&str]) -> Command {
     command
 }
 
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     tracker(args).output().unwrap()
 }
 
 #[track_caller]
-pub fn refused(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn refused(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     for word in words {
@@ -35,7 +35,7 @@ pub fn refused(output: &Output, code: i32, words: &[&str]) {
 }
 
 /// A tracker that runs; killed if a test forgets it.
-pub struct Running {
+pub(crate) struct Running {
     pub child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     log: std::io::Lines<BufReader<std::process::ChildStderr>>,
@@ -43,12 +43,12 @@ pub struct Running {
 
 impl Running {
     /// One for anyone, on ports of its own.
-    pub fn public(data: &Path, more: &[&str]) -> Self {
+    pub(crate) fn public(data: &Path, more: &[&str]) -> Self {
         Self::start(data, &[&["--public"], more].concat())
     }
 
     /// One for members, unless `more` says otherwise.
-    pub fn start(data: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
         let mut command = tracker(&["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.arg("--data").arg(data).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -58,30 +58,30 @@ impl Running {
         Self { child, lines, log }
     }
 
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         self.lines.next().unwrap().unwrap()
     }
 
     /// Where announces are answered.
-    pub fn address(&mut self) -> SocketAddr {
+    pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.line();
         let rest = line.strip_prefix("listening http http://").unwrap();
         rest.split('/').next().unwrap().parse().unwrap()
     }
 
     /// Reads its log up to a line with all these words.
-    pub fn logged(&mut self, words: &[&str]) -> String {
+    pub(crate) fn logged(&mut self, words: &[&str]) -> String {
         let mut said = self.log.by_ref().map(Result::unwrap);
         let found = said.find(|line| words.iter().all(|word| line.contains(word)));
         found.unwrap_or_else(|| panic!("it never said {words:?}"))
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Asks it to stop, and returns its exit code.
-    pub fn stop(mut self, signal: Signal) -> Option<i32> {
+    pub(crate) fn stop(mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         self.child.wait().unwrap().code()
     }
@@ -95,33 +95,33 @@ impl Drop for Running {
 }
 
 /// A data folder, and a place for files beside it.
-pub struct House {
+pub(crate) struct House {
     folder: tempfile::TempDir,
 }
 
 impl House {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    pub fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Runs a command on the folder.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         tracker(args).arg("--data").arg(self.data()).output().unwrap()
     }
 
     /// What a command prints for people.
     #[track_caller]
-    pub fn words(&self, args: &[&str]) -> String {
+    pub(crate) fn words(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {said}");
@@ -130,7 +130,7 @@ impl House {
 
     /// What a command prints for programs: a value a line.
     #[track_caller]
-    pub fn lines(&self, args: &[&str]) -> Vec<Value> {
+    pub(crate) fn lines(&self, args: &[&str]) -> Vec<Value> {
         let text = self.words(&[args, &["--json"]].concat());
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -139,14 +139,14 @@ impl House {
 
     /// The one object that a command prints.
     #[track_caller]
-    pub fn object(&self, args: &[&str]) -> Value {
+    pub(crate) fn object(&self, args: &[&str]) -> Value {
         let lines = self.lines(args);
         assert_eq!(lines.len(), 1, "{args:?} printed {lines:?}");
         lines.into_iter().next().unwrap()
     }
 
     /// Writes a .torrent of one file, and returns its path.
-    pub fn torrent(&self, name: &str) -> String {
+    pub(crate) fn torrent(&self, name: &str) -> String {
         let mut bytes = b"d8:announce12:http://x/ann4:infod6:lengthi16384e".to_vec();
         bytes.extend(format!("4:name{}:{name}", name.len()).bytes());
         bytes.extend(b"12:piece lengthi16384e6:pieces20:");
@@ -160,7 +160,7 @@ impl House {
 
 /// The text of a field.
 #[track_caller]
-pub fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object
         .get(key)
         .and_then(Value::as_str)
@@ -169,7 +169,7 @@ pub fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 
 /// The number of a field.
 #[track_caller]
-pub fn number(object: &Value, key: &str) -> u64 {
+pub(crate) fn number(object: &Value, key: &str) -> u64 {
     object
         .get(key)
         .and_then(Value::as_u64)
@@ -177,7 +177,7 @@ pub fn number(object: &Value, key: &str) -> u64 {
 }
 
 /// Announces once, and returns the body of the answer.
-pub fn announce(tracker: SocketAddr, key: &str, info_hash: &str, rest: &str) -> String {
+pub(crate) fn announce(tracker: SocketAddr, key: &str, info_hash: &str, rest: &str) -> String {
     let hash: String = info_hash
         .as_bytes()
         .chunks(2)
