@@ -143,7 +143,6 @@ CREATE TABLE tracker (
     upload_percent   INTEGER,
     download_percent INTEGER,
     tariff_until     INTEGER,
-    owner_code       BLOB,
     secret           BLOB
 ) STRICT;
 

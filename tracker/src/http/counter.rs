@@ -217,8 +217,8 @@ impl Counter {
         } = passed;
         self.outside.note(question.host, &question.caller);
         if request.event != Event::Stopped {
-            self.prober
-                .suggest(passed.torrent, SocketAddr::new(question.caller.ip, request.port));
+            let address = SocketAddr::new(question.caller.ip, request.port);
+            self.prober.suggest(passed.torrent, passed.member, address);
         }
     }
 

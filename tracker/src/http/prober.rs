@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::members::ids::TorrentId;
+use crate::members::ids::{MemberId, TorrentId};
 
 /// Suggestions that wait.
 const QUEUE: usize = 1_024;
@@ -36,8 +36,8 @@ const FRESH: Duration = Duration::from_secs(30 * 60);
 /// Results that are remembered.
 const RESULTS: usize = 16_384;
 
-/// An address of a peer in a torrent.
-type Suggestion = (TorrentId, SocketAddr);
+/// An address of a member's peer in a torrent.
+type Suggestion = (TorrentId, MemberId, SocketAddr);
 
 /// Where suggestions are left.
 #[derive(Debug)]
@@ -83,10 +83,10 @@ impl Prober {
     }
 
     /// Leaves an address that a member has just announced from. Never waits.
-    pub(crate) fn suggest(&self, torrent: TorrentId, address: SocketAddr) {
+    pub(crate) fn suggest(&self, torrent: TorrentId, member: MemberId, address: SocketAddr) {
         if self.on.load(Ordering::Relaxed) {
             // Where there is no room, the peer's next announce may have more luck.
-            let _ = self.queue.try_send((torrent, address));
+            let _ = self.queue.try_send((torrent, member, address));
         }
     }
 
@@ -94,7 +94,7 @@ impl Prober {
     pub(crate) async fn run(
         self: Arc<Self>,
         clock: Clock,
-        tell: impl Fn(TorrentId, SocketAddr, bool) + Send + Sync + 'static,
+        tell: impl Fn(TorrentId, MemberId, SocketAddr, bool) + Send + Sync + 'static,
         stop: CancellationToken,
     ) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -106,9 +106,9 @@ impl Prober {
         let mut pauses = tokio::time::interval(PAUSE);
         pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let trying = async {
-            while let Some((torrent, address)) = waiting.recv().await {
+            while let Some((torrent, member, address)) = waiting.recv().await {
                 if let Some(known) = lock(&results).fresh(&address, clock.now()) {
-                    tell(torrent, address, known);
+                    tell(torrent, member, address, known);
                     continue;
                 }
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -119,7 +119,7 @@ impl Prober {
                 tokio::spawn(async move {
                     let reachable = can_reach(address).await;
                     lock(&results).note(address, clock.now(), reachable);
-                    tell(torrent, address, reachable);
+                    tell(torrent, member, address, reachable);
                     drop(place);
                 });
             }
@@ -158,15 +158,15 @@ mod tests {
         let prober = Prober::new(true);
         let (sender, mut told) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let tell = move |torrent, address, reachable| sender.send((torrent, address, reachable)).unwrap();
+        let tell = move |torrent, _, address, reachable| sender.send((torrent, address, reachable)).unwrap();
         let running = tokio::spawn(Arc::clone(&prober).run(Clock::start(), tell, stop.clone()));
         for (address, reachable) in [(here, true), (gone, false)] {
-            prober.suggest(TorrentId(1), address);
+            prober.suggest(TorrentId(1), MemberId(1), address);
             assert_eq!(told.recv().await, Some((TorrentId(1), address, reachable)));
         }
         // A result that is fresh serves another torrent too, whoever listens by now.
         drop(open);
-        prober.suggest(TorrentId(2), here);
+        prober.suggest(TorrentId(2), MemberId(1), here);
         assert_eq!(told.recv().await, Some((TorrentId(2), here, true)));
         stop.cancel();
         running.await.unwrap();
@@ -176,10 +176,10 @@ mod tests {
     async fn a_prober_that_is_off_or_busy_keeps_nobody_waiting() {
         let prober = Prober::new(false);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        prober.suggest(TorrentId(1), address);
+        prober.suggest(TorrentId(1), MemberId(1), address);
         assert_eq!(prober.queue.capacity(), QUEUE);
         prober.switch(true);
-        (0..2 * QUEUE).for_each(|_| prober.suggest(TorrentId(1), address));
+        (0..2 * QUEUE).for_each(|_| prober.suggest(TorrentId(1), MemberId(1), address));
         assert_eq!(prober.queue.capacity(), 0);
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -66,8 +66,6 @@ pub struct Directory {
     /// Names in small letters.
     names: RwLock<BTreeMap<String, MemberId>>,
     rule: ArcSwap<NetworkRule>,
-    /// Who watches, over all members.
-    watchers: AtomicUsize,
 }
 
 /// One member.
@@ -89,7 +87,6 @@ struct Live {
     download_charge: AtomicU64,
     /// 0 is never.
     last_seen: AtomicU32,
-    watchers: AtomicUsize,
     /// The network noted last, and when: most announces come from the same as the one before.
     last_network: AtomicU64,
     last_noted: AtomicU32,
@@ -104,20 +101,6 @@ enum Age {
     Older,
 }
 
-/// While it lives, [`Directory::traced`] says yes for its member.
-#[derive(Debug)]
-pub struct TraceGuard {
-    directory: Arc<Directory>,
-    live: Arc<Live>,
-}
-
-impl Drop for TraceGuard {
-    fn drop(&mut self) {
-        self.live.watchers.fetch_sub(1, Relaxed);
-        self.directory.watchers.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Directory {
     pub(super) fn new(secret: Secret, rule: NetworkRule) -> Self {
         Self {
@@ -125,7 +108,6 @@ impl Directory {
             seats: ArcSwap::default(),
             names: RwLock::default(),
             rule: ArcSwap::from_pointee(rule),
-            watchers: AtomicUsize::new(0),
         }
     }
 
@@ -248,24 +230,11 @@ impl Directory {
         census
     }
 
-    /// Whether somebody watches this member's announces; one atomic load where nobody watches any.
-    pub fn traced(&self, member: MemberId) -> bool {
-        if self.watchers.load(Relaxed) == 0 {
-            return false;
-        }
+    /// Whether a member's announces are answered today; none for a number that is nobody's.
+    pub fn is_welcome(&self, member: MemberId, date: Date) -> Option<bool> {
         let seats = self.seats.load();
-        seat_of(&seats, member).is_some_and(|seat| seat.live.watchers.load(Relaxed) > 0)
-    }
-
-    /// Starts watching a member.
-    pub fn trace(self: &Arc<Self>, member: MemberId) -> Option<TraceGuard> {
-        let live = seat_of(&self.seats.load(), member)?.live.clone();
-        live.watchers.fetch_add(1, Relaxed);
-        self.watchers.fetch_add(1, Relaxed);
-        Some(TraceGuard {
-            directory: self.clone(),
-            live,
-        })
+        let seat = seat_of(&seats, member)?;
+        Some(seat.row.disabled.is_none() && !seat.is_expired(date))
     }
 
     /// A member's own key.

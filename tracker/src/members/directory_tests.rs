@@ -368,19 +368,22 @@ fn the_refused_leave_no_network() {
 }
 
 #[test]
-fn a_member_is_traced_while_somebody_watches() {
-    let directory = Arc::new(with([ann(), row(MemberId(2), "Ben")]));
-    assert!(!directory.traced(ANN));
-    let first = directory.trace(ANN).unwrap();
-    let second = directory.trace(ANN).unwrap();
-    assert!(directory.traced(ANN) && !directory.traced(MemberId(2)));
-    directory.put([MemberRow {
-        generation: 2,
+fn whoever_is_disabled_or_expired_is_not_welcome_and_a_forgotten_number_is_nobodys() {
+    let expiring = MemberRow {
+        expires: Some(NOW + Duration::from_secs(60)),
         ..ann()
+    };
+    let directory = with([expiring, row(MemberId(2), "Ben")]);
+    assert_eq!(directory.is_welcome(ANN, NOW), Some(true));
+    assert_eq!(
+        directory.is_welcome(ANN, NOW + Duration::from_secs(60)),
+        Some(false)
+    );
+    directory.put([MemberRow {
+        disabled: Some((NOW, "away".to_owned())),
+        ..row(MemberId(2), "Ben")
     }]);
-    drop(first);
-    assert!(directory.traced(ANN), "a change of the row ends no trace");
-    drop(second);
-    assert!(!directory.traced(ANN));
-    assert!(directory.trace(MemberId(5)).is_none());
+    assert_eq!(directory.is_welcome(MemberId(2), NOW), Some(false));
+    directory.remove(ANN);
+    assert_eq!(directory.is_welcome(ANN, NOW), None);
 }

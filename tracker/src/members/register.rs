@@ -187,6 +187,12 @@ impl Register {
         found
     }
 
+    /// Whether announces of a torrent are answered: it was not removed.
+    pub fn serves(&self, torrent: TorrentId) -> bool {
+        let terms = self.terms.get(&torrent);
+        terms.is_none_or(|terms| terms.removed.is_none())
+    }
+
     /// The tariff of a torrent at a date; what the journal's replay asks.
     pub fn tariff(&self, torrent: TorrentId, date: Date) -> Tariff {
         let own = self.terms.get(&torrent).and_then(|terms| terms.tariff);

@@ -273,19 +273,27 @@ impl Built {
 
 impl Members {
     fn keep(&self, parts: &Parts) -> Keeping {
-        let (sweeping, clock) = (Arc::clone(&self.swarms), self.clock);
+        let (sweeping, clearing, clock) = (Arc::clone(&self.swarms), Arc::clone(&self.books), self.clock);
         let steering = Arc::clone(&parts.steering);
         start_sweeper(parts, move |shard| {
+            clearing.clear_shard(shard);
             let (timeout, age) = steering.patience();
             sweeping.sweep_shard(shard, clock.now(), clock.date(), timeout, age)
         });
         let (probing, prober) = (Arc::clone(&self.swarms), Arc::clone(&self.prober));
-        let tell = move |torrent, address, reachable| probing.set_reachable(torrent, address, reachable);
+        let tell = move |torrent, member, address, reachable| {
+            probing.set_reachable(torrent, member, address, reachable);
+        };
         parts.tasks.spawn(prober.run(clock, tell, parts.stop.clone()));
         let (office, stop) = (Arc::clone(&self.office), parts.stop.clone());
         parts
             .tasks
             .spawn(async move { office.welcome_torrents(stop).await });
+        let see_out = see_out(Arc::clone(&self.office), Arc::clone(&self.books));
+        let stop = parts.stop.clone();
+        parts
+            .tasks
+            .spawn(async move { stop.run_until_cancelled(see_out).await });
         let stop = CancellationToken::new();
         let writing = tokio::spawn(Arc::clone(&self.books).run(stop.clone()));
         Keeping {
@@ -298,6 +306,17 @@ impl Members {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .take(),
+        }
+    }
+}
+
+/// Takes peers out of the swarms as soon as their member or torrent may not stay.
+async fn see_out(office: Arc<Office>, books: Arc<Books>) {
+    loop {
+        office.somebody_must_leave().await;
+        let books = Arc::clone(&books);
+        if let Err(error) = tokio::task::spawn_blocking(move || books.clear()).await {
+            warn!(%error, "those who must leave were not taken out of the swarms now; the next sweep does it");
         }
     }
 }

@@ -34,7 +34,8 @@ use super::rules::Suspicion;
 use super::store::{Store, StoreError};
 use crate::clock::Clock;
 use crate::snapshot::LAST_WORDS;
-use crate::swarm::private::PrivateSwarms;
+use crate::swarm::SHARD_COUNT;
+use crate::swarm::private::{PrivateSwarms, Stay};
 
 /// What the books are made of.
 #[derive(Debug)]
@@ -47,6 +48,23 @@ pub struct BooksParts {
     pub folder: PathBuf,
     pub clock: Clock,
     pub settings: BooksSettings,
+}
+
+impl BooksParts {
+    /// Takes out of one shard whoever may not stay: members that are disabled, expired or forgotten, torrents that were removed.
+    fn clear_shard(&self, shard: usize) {
+        let date = self.clock.date();
+        let may = |torrent, member| match self.directory.is_welcome(member, date) {
+            None => Stay::Forgotten,
+            Some(true) if self.register.serves(torrent) => Stay::Stays,
+            Some(_) => Stay::Leaves,
+        };
+        self.swarms.clear_shard(shard, self.clock.now(), may);
+    }
+
+    fn clear(&self) {
+        (0..SHARD_COUNT).for_each(|shard| self.clear_shard(shard));
+    }
 }
 
 /// How often.
@@ -169,6 +187,17 @@ impl Books {
             suspicions_lost: AtomicU64::new(0),
             inbox: Mutex::new(Some(inbox)),
         }))
+    }
+
+    /// Takes out of one shard whoever may not stay in the swarms. Every sweep calls it: memberships end by themselves, and an announce
+    /// that was let in just before the door was shut comes in behind [`Books::clear`].
+    pub fn clear_shard(&self, shard: usize) {
+        self.parts.clear_shard(shard);
+    }
+
+    /// The same in all shards, now. Walks everything.
+    pub fn clear(&self) {
+        self.parts.clear();
     }
 
     /// Where announces enter openings and closings.

@@ -56,6 +56,8 @@ pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenErro
         .await?
         .map_err(|source| journal_error(&parts.folder, source))?;
     journal.damaged += settled.damaged;
+    // Who was sent away or forgotten since the snapshot stands in it and in the journal all the same.
+    blocking(parts, BooksParts::clear).await?;
     let totals = parts.swarms.totals();
     info!(
         from_snapshot = snapshot.is_some(),

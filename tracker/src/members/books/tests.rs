@@ -132,6 +132,72 @@ fn names(folder: &Path, prefix: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_forgotten_member_is_in_no_swarm_and_in_no_later_snapshot_whatever_the_old_one_and_the_journal_hold()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::new(folder.path()).await;
+    house.announce(1, 0, Event::Started);
+    house.stop().await;
+    let house = House::open(folder.path(), 1_700_000_030).await;
+    house.announce(2, 10, Event::Started);
+    assert_eq!(house.swarms.totals().peers(), 2);
+    // The tracker does not run when the owner forgets the member, or is killed right after.
+    house.office.forget(&Actor::Owner, "anna").await.unwrap();
+    drop(house);
+
+    let house = House::open(folder.path(), 1_700_000_060).await;
+    let totals = house.swarms.totals();
+    assert_eq!((totals.peers(), totals.asleep), (0, 0));
+    let sums = house.store.sums_by_torrent().await.unwrap();
+    assert_eq!(sums[0].1.uploaded, 10, "the sums stay");
+    house.stop().await;
+    let snapshot = fs::read(folder.path().join("snapshot")).unwrap();
+    assert!(
+        !snapshot
+            .windows(20)
+            .any(|bytes| bytes == [1; 20] || bytes == [2; 20])
+    );
+    assert!(names(folder.path(), "journal").iter().all(|name| {
+        let bytes = fs::read(folder.path().join(name)).unwrap();
+        !bytes
+            .windows(20)
+            .any(|bytes| bytes == [1; 20] || bytes == [2; 20])
+    }));
+}
+
+#[tokio::test]
+async fn peers_of_a_disabled_member_or_a_removed_torrent_leave_and_come_back_with_their_counters() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::new(folder.path()).await;
+    house.announce(1, 10, Event::Started);
+    house.office.disable(&Actor::Owner, "anna", "away").await.unwrap();
+    house.office.somebody_must_leave().await;
+    house.books.clear();
+    assert_eq!(
+        (house.swarms.totals().peers(), house.swarms.totals().asleep),
+        (0, 1)
+    );
+    house.office.enable(&Actor::Owner, "anna").await.unwrap();
+    assert_eq!(house.announce(1, 15, Event::None).credit.uploaded, 5);
+    drop(house);
+
+    let house = House::open(folder.path(), 1_700_000_030).await;
+    assert_eq!(house.swarms.totals().peers(), 1);
+    let hash = InfoHash([9; 20]).to_string();
+    house
+        .office
+        .remove_torrent(&Actor::Owner, &hash, "wrong film")
+        .await
+        .unwrap();
+    house.office.somebody_must_leave().await;
+    house.books.clear();
+    assert_eq!(
+        (house.swarms.totals().peers(), house.swarms.totals().asleep),
+        (0, 1)
+    );
+}
+
+#[tokio::test]
 async fn what_was_answered_comes_back_after_a_kill_and_peers_are_given_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let house = House::new(folder.path()).await;

@@ -201,6 +201,7 @@ impl Office {
         self.spares_the_last_owner(by, &seat.row)?;
         self.store.forget_member(id).await?;
         self.directory.remove(id);
+        self.shut.notify_one();
         self.drop_tokens_of(id);
         // The store has cut the same branches of the tree.
         let invited = self.directory.seats().into_iter();
@@ -237,6 +238,9 @@ impl Office {
             });
         }
         self.directory.put([row]);
+        if self.directory.is_welcome(id, self.clock.date()) == Some(false) {
+            self.shut.notify_one();
+        }
         self.note(by, Some(id), what).await;
         self.card_with_key(id)
     }

@@ -166,6 +166,8 @@ pub struct Office {
     tokens: RwLock<Vec<TokenRow>>,
     /// A token was used.
     touched: Notify,
+    /// Somebody may not stay in the swarms any more.
+    shut: Notify,
     /// The hash of the code for the first owner.
     owner_code: std::sync::Mutex<Option<[u8; 32]>>,
     strangers: Mutex<mpsc::Receiver<Stranger>>,
@@ -202,6 +204,7 @@ impl Office {
             dice: std::sync::Mutex::new(rand::make_rng()),
             tokens: RwLock::new(tokens),
             touched: Notify::new(),
+            shut: Notify::new(),
             owner_code: std::sync::Mutex::default(),
             strangers: Mutex::new(strangers),
             readers: Arc::new(Semaphore::new(2)),
@@ -216,6 +219,11 @@ impl Office {
 
     pub fn register(&self) -> &Arc<Register> {
         &self.register
+    }
+
+    /// Waits until a member was sent away or forgotten, or a torrent removed, since this was asked last.
+    pub async fn somebody_must_leave(&self) {
+        self.shut.notified().await;
     }
 
     /// New settings, from now on.

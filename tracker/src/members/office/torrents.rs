@@ -220,6 +220,7 @@ impl Office {
             ..former.clone()
         };
         let row = self.update(&former, row).await?;
+        self.shut.notify_one();
         self.note(by, None, what).await;
         Ok(self.torrent_card(&row))
     }

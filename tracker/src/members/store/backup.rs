@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::options;
 use super::value::maybe_array;
@@ -14,16 +15,31 @@ use super::{Answer, BackupError, Store, StoreError};
 use crate::folder::{beside, sync_folder_of};
 
 impl Store {
-    /// Writes all there is at this moment into a new file, mode 0600, with the secret. Announces and flushes go on meanwhile.
+    /// Writes all there is at this moment into a new file, mode 0600, with the secret. Announces and flushes go on meanwhile. Where
+    /// nobody waits for it any more, no file is left, once the database has let go of it: it goes on writing by itself.
     pub async fn backup(&self, to: &Path, secret: &[u8; 32]) -> Result<(), BackupError> {
         let unfinished = Unfinished::begin(to)?;
-        let part = unfinished.part.clone();
-        self.copy_into(&part).await?;
-        add_secret(&part, secret)
-            .await
-            .map_err(|error| StoreError::new(&part, error))?;
-        let finished = tokio::task::spawn_blocking(move || unfinished.finish()).await;
-        finished.map_err(|error| file_error(to, error.into()))?
+        let (store, secret, given_up) = (self.clone(), *secret, CancellationToken::new());
+        let _waiting = given_up.clone().drop_guard();
+        let work = async move {
+            store.copy_into(&unfinished.part).await?;
+            if !given_up.is_cancelled() {
+                let added = add_secret(&unfinished.part, &secret).await;
+                added.map_err(|error| StoreError::new(&unfinished.part, error))?;
+            }
+            let to = unfinished.to.clone();
+            let end = move || {
+                if given_up.is_cancelled() {
+                    Ok(())
+                } else {
+                    unfinished.finish()
+                }
+            };
+            let ended = tokio::task::spawn_blocking(end).await;
+            ended.unwrap_or_else(|error| Err(file_error(&to, error.into())))
+        };
+        let ended = tokio::spawn(work).await;
+        ended.unwrap_or_else(|error| Err(file_error(to, error.into())))
     }
 
     /// One statement reads a consistent state, on a connection of its own: it may take long.

@@ -40,27 +40,6 @@ impl Store {
         self.write_one(touch).await?;
         Ok(())
     }
-
-    /// Sets the hash of the code that an owner's first token is given for, or takes it back.
-    pub async fn set_owner_code(&self, hash: Option<&[u8; 32]>) -> Answer<()> {
-        let set = sqlx::query("UPDATE tracker SET owner_code = $1").bind(hash.map(<[u8; 32]>::as_slice));
-        self.write_one(set).await?;
-        Ok(())
-    }
-
-    /// Uses the code up and makes the token, both or neither; None where the code is another or was used.
-    pub async fn redeem_owner_code(&self, hash: &[u8; 32], new: &NewToken) -> Answer<Option<TokenRow>> {
-        let mut writing = self.begin().await?;
-        let used =
-            sqlx::query("UPDATE tracker SET owner_code = NULL WHERE owner_code = $1").bind(hash.as_slice());
-        if writing.run(used).await? == 0 {
-            writing.undo().await?;
-            return Ok(None);
-        }
-        let row = insert(&mut writing, new).await?;
-        writing.commit().await?;
-        Ok(Some(row))
-    }
 }
 
 async fn insert(writing: &mut Writing<'_>, new: &NewToken) -> Answer<TokenRow> {

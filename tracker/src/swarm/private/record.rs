@@ -438,12 +438,20 @@ impl Record {
 
     /// Notes whether it could be reached where it is.
     pub(super) fn set_reached(&mut self, is_v6: bool, reached: bool) {
-        let bit = if is_v6 {
-            Flags::REACHED_V6
-        } else {
-            Flags::REACHED_V4
-        };
-        self.flags.set(bit, reached);
+        self.flags.set(reached_bit(is_v6), reached);
+    }
+
+    /// Could it be reached in this family?
+    pub(super) fn is_reached_in(&self, is_v6: bool) -> bool {
+        self.flags.has(reached_bit(is_v6))
+    }
+}
+
+fn reached_bit(is_v6: bool) -> u16 {
+    if is_v6 {
+        Flags::REACHED_V6
+    } else {
+        Flags::REACHED_V4
     }
 }
 

@@ -422,23 +422,12 @@ impl Swarm {
         self.counts().leechers() > u32::from(asker) || self.hungry.may_be_within(time, now)
     }
 
-    /// Everybody leaves.
-    pub(super) fn end_all(&mut self, sums: &Sums, now: Tick) {
-        for at in (0..self.range(Group::Asleep).start).rev() {
-            self.update(at, sums, now, Record::end);
-        }
-    }
-
-    /// Notes whether peers at an address could be reached.
-    pub(super) fn set_reached(&mut self, address: Endpoint, reached: bool, sums: &Sums) {
-        let now = self.stirred;
-        // A peer that moves stays among those of its kind, so it may be met twice; that does no harm.
-        for at in 0..self.len() {
-            if self.get(at).is_some_and(|record| record.is_at(address)) {
-                self.update(at, sums, now, |record| {
-                    record.set_reached(address.is_v6(), reached);
-                });
-            }
+    /// Notes whether a member's peers at an address could be reached.
+    pub(super) fn set_reached(&mut self, member: MemberId, address: Endpoint, reached: bool, sums: &Sums) {
+        let (now, is_v6) = (self.stirred, address.is_v6());
+        let differs = |record: &Record| record.is_at(address) && record.is_reached_in(is_v6) != reached;
+        while let Some(at) = self.seek(member, differs) {
+            self.update(at, sums, now, |record| record.set_reached(is_v6, reached));
         }
     }
 

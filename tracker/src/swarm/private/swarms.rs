@@ -76,6 +76,16 @@ pub struct MemberAnnounced {
     pub entered: bool,
 }
 
+/// What becomes of a member's sessions in a torrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    Stays,
+    /// Its peers leave; its sessions sleep, with their counters.
+    Leaves,
+    /// Nothing of them is kept.
+    Forgotten,
+}
+
 /// A session as its member and the owner see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberSession {
@@ -590,77 +600,39 @@ impl PrivateSwarms {
             .collect()
     }
 
-    /// The sessions of a member in all torrents, `limit` at most, peers before sleepers. Walks all of them.
-    pub fn member_sessions(&self, member: MemberId, limit: usize) -> Vec<MemberSession> {
-        let (mut here, mut asleep) = (Vec::new(), Vec::new());
-        for swarm in &self.map {
-            swarm.seek(member, |record| {
-                let list = if record.is_here() { &mut here } else { &mut asleep };
-                if list.len() < limit {
-                    list.push(MemberSession::of(*swarm.key(), record));
+    /// Goes through one shard and takes out whoever may not stay.
+    pub fn clear_shard(&self, shard: usize, now: Moment, may: impl Fn(TorrentId, MemberId) -> Stay) {
+        let now = Tick::at(now);
+        let clear = |(): &(), stripe: &mut Stripe, torrent: TorrentId, swarm: &mut Swarm| {
+            // From the last to the first: whoever is moved to a place already looked at has been looked at.
+            for at in (0..swarm.len()).rev() {
+                let Some(record) = swarm.get(at) else { continue };
+                match may(torrent, record.member) {
+                    Stay::Leaves if record.is_here() => {
+                        stripe.changed.insert(torrent);
+                        swarm.update(at, &self.sums, now, Record::end);
+                    }
+                    Stay::Forgotten => {
+                        stripe.forget(torrent, record);
+                        swarm.remove(at, &self.sums);
+                    }
+                    Stay::Stays | Stay::Leaves => (),
                 }
-                false
-            });
-        }
-        here.append(&mut asleep);
-        here.truncate(limit);
-        here
-    }
-
-    /// Takes a member's peers out of all swarms, and its sessions with them where they are to be `forgotten`. Walks all of them.
-    pub fn expel(&self, member: MemberId, forgotten: bool, now: Moment) {
-        let now = Tick::at(now);
-        for shard in 0..SHARD_COUNT {
-            let work = |(): &(), stripe: &mut Stripe, torrent: TorrentId, swarm: &mut Swarm| {
-                self.expel_from(swarm, (torrent, member), forgotten, now, stripe)
-            };
-            self.walk(shard, |_| (), work);
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one torrent's part of the work above, under its locks"
-    )]
-    fn expel_from(
-        &self,
-        swarm: &mut Swarm,
-        (torrent, member): (TorrentId, MemberId),
-        forgotten: bool,
-        now: Tick,
-        stripe: &mut Stripe,
-    ) -> bool {
-        while let Some(at) = swarm.seek(member, Record::is_here) {
-            stripe.changed.insert(torrent);
-            swarm.update(at, &self.sums, now, Record::end);
-        }
-        while let Some(at) = swarm.seek(member, |_| forgotten) {
-            if let Some(record) = swarm.get(at) {
-                stripe.forget(torrent, record);
             }
-            swarm.remove(at, &self.sums);
-        }
-        true
+            debug_assert!(
+                swarm.len() > SOUND_MAX || swarm.is_sound(),
+                "after it was cleared"
+            );
+            true
+        };
+        self.walk(shard, |_| (), clear);
     }
 
-    /// Closes a torrent that was removed: its peers leave, its sessions sleep.
-    pub fn close(&self, torrent: TorrentId, now: Moment) {
-        let now = Tick::at(now);
-        self.with(
-            torrent,
-            || Swarm::new(now, false),
-            |mut hold| {
-                hold.stripe.changed.insert(torrent);
-                hold.swarm.end_all(&self.sums, now);
-            },
-        );
-    }
-
-    /// Notes whether a peer could be reached at an address, so that those who can are given first.
-    pub fn set_reachable(&self, torrent: TorrentId, address: SocketAddr, reachable: bool) {
+    /// Notes whether a member's peers could be reached at an address, so that those who can are given first.
+    pub fn set_reachable(&self, torrent: TorrentId, member: MemberId, address: SocketAddr, reachable: bool) {
         let at = Endpoint::of(address);
         if let Some(mut swarm) = self.map.get_mut(&torrent) {
-            swarm.set_reached(at, reachable, &self.sums);
+            swarm.set_reached(member, at, reachable, &self.sums);
         }
     }
 

@@ -11,7 +11,7 @@ use shared::announce::{AnnounceReply, AnnounceRequest, Answer, Event};
 use shared::id::{InfoHash, PeerId};
 use shared::moment::Moment;
 
-use super::{MemberAnnounced, MemberVisit, PrivateSwarms};
+use super::{MemberAnnounced, MemberVisit, PrivateSwarms, Stay};
 use crate::members::ids::{Date, MemberId, TorrentId, Which};
 use crate::members::ledger::{AccountDelta, Changes, Entry, Scribe, SessionKey};
 use crate::members::rules::{Mark, Tariff};
@@ -386,14 +386,14 @@ fn peers_known_to_be_reachable_come_first_until_they_move() {
     }
     for n in [3, 40, 77] {
         let at = format!("198.51.100.{n}:1").parse().unwrap();
-        scene.swarms.set_reachable(TORRENT, at, true);
+        scene.swarms.set_reachable(TORRENT, MemberId(n), at, true);
     }
     let reached = ["198.51.100.3:1", "198.51.100.40:1", "198.51.100.77:1"];
     scene.given("m200 z 203.0.113.1:1 left=5 numwant=3", &reached);
     scene.say("m40 a 198.51.100.140:1");
     scene
         .swarms
-        .set_reachable(TORRENT, reached[2].parse().unwrap(), false);
+        .set_reachable(TORRENT, MemberId(77), reached[2].parse().unwrap(), false);
     for _ in 0..5 {
         let peers = scene.reply("m200 z 203.0.113.1:1 left=5 numwant=2").peers;
         assert!(peers.contains(&reached[0].parse().unwrap()) && peers.len() == 2);
@@ -759,7 +759,7 @@ fn a_snapshot_brings_back_peers_with_honest_ages_and_sessions_with_their_marks()
     scene.say("m3 c 198.51.100.3:1 left=5 up=30 stopped");
     scene
         .swarms
-        .set_reachable(TORRENT, "198.51.100.1:1".parse().unwrap(), true);
+        .set_reachable(TORRENT, MemberId(1), "198.51.100.1:1".parse().unwrap(), true);
     let next = scene.restored(&scene.snapshot(), 60);
     assert_eq!(next.swarms.totals(), scene.swarms.totals());
     for member in 1..=3 {
@@ -857,22 +857,53 @@ fn a_replayed_entry_is_credited_again_and_its_peer_is_answered_as_if_for_the_fir
     check_early(&mut next, 40, "m1 a 198.51.100.1:1 left=5 up=100", true);
 }
 
+/// Clears everything: `who` is told what becomes of him, everybody else stays.
+fn clear(scene: &Scene, who: MemberId, stay: Stay) {
+    for shard in 0..SHARD_COUNT {
+        let may = |_, member| if member == who { stay } else { Stay::Stays };
+        scene.swarms.clear_shard(shard, scene.now(), may);
+    }
+}
+
 #[test]
-fn a_member_who_is_expelled_or_forgotten_is_given_to_nobody() {
+fn a_member_who_is_sent_away_or_forgotten_is_given_to_nobody() {
     let mut scene = scene();
     scene.say("m1 a 198.51.100.1:1 up=5 started");
+    scene.say("m1 b 198.51.100.1:2 left=5 started");
     scene.say("m2 b 198.51.100.2:1 started");
     scene.collect(2);
-    scene.swarms.expel(MemberId(1), false, scene.now());
+    clear(&scene, MemberId(1), Stay::Leaves);
     scene.given("m3 c 198.51.100.3:1 left=5", &["198.51.100.2:1"]);
-    assert_eq!(scene.swarms.member_sessions(MemberId(1), 10).len(), 1);
-    assert_eq!(scene.collect(3).sessions.len(), 2);
-    scene.swarms.expel(MemberId(1), true, scene.now());
-    assert_eq!(scene.swarms.member_sessions(MemberId(1), 10), []);
-    assert_eq!(scene.collect(4).forgotten.len(), 1);
-    scene.swarms.close(TORRENT, scene.now());
-    assert_eq!(scene.swarms.counts(TORRENT), (0, 0));
-    assert_eq!(scene.swarms.totals().asleep, 2);
+    assert_eq!(scene.swarms.sessions_of(TORRENT, MemberId(1)).len(), 2);
+    assert_eq!(scene.collect(3).sessions.len(), 3);
+    clear(&scene, MemberId(1), Stay::Forgotten);
+    assert_eq!(scene.swarms.sessions_of(TORRENT, MemberId(1)), []);
+    assert_eq!(scene.collect(4).forgotten.len(), 2);
+    assert_eq!(
+        (scene.swarms.totals().peers(), scene.swarms.totals().asleep),
+        (2, 0)
+    );
+}
+
+#[test]
+fn whoever_is_forgotten_leaves_a_crowd_in_order() {
+    let mut scene = scene();
+    for peer in b'!'..=b'z' {
+        let (member, left) = (peer % 3 + 1, peer % 4 * 7);
+        let peer_id = char::from(peer);
+        scene.say(&format!(
+            "m{member} {peer_id} 198.51.100.{member}:{peer} left={left} started"
+        ));
+    }
+    clear(&scene, MemberId(2), Stay::Forgotten);
+    let totals = scene.swarms.totals();
+    assert_eq!(
+        (totals.peers(), totals.asleep, scene.collect(2).forgotten.len()),
+        (60, 0, 30)
+    );
+    clear(&scene, MemberId(1), Stay::Leaves);
+    let totals = scene.swarms.totals();
+    assert_eq!((totals.peers(), totals.asleep), (30, 30));
 }
 
 #[test]

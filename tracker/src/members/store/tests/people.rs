@@ -303,43 +303,6 @@ async fn a_token_is_found_again_and_its_name_is_free_when_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn the_owners_code_works_once() {
-    let fixture = Fixture::new().await;
-    let store = &fixture.store;
-    assert_eq!(
-        store
-            .redeem_owner_code(&[8; 32], &token("owner", 1))
-            .await
-            .unwrap(),
-        None
-    );
-    store.set_owner_code(Some(&[8; 32])).await.unwrap();
-    assert_eq!(
-        store
-            .redeem_owner_code(&[9; 32], &token("owner", 1))
-            .await
-            .unwrap(),
-        None
-    );
-    let (first, second) = tokio::join!(
-        async {
-            store
-                .redeem_owner_code(&[8; 32], &token("owner", 1))
-                .await
-                .unwrap()
-        },
-        async {
-            store
-                .redeem_owner_code(&[8; 32], &token("thief", 2))
-                .await
-                .unwrap()
-        },
-    );
-    assert!(first.is_some() != second.is_some());
-    assert_eq!(store.tokens().await.unwrap().len(), 1);
-}
-
-#[tokio::test]
 async fn who_was_erased_meanwhile_invites_nobody() {
     let fixture = Fixture::new().await;
     let new = super::NewInvitation {
