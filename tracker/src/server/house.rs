@@ -26,6 +26,7 @@ use crate::http::site::Site;
 use crate::http::trace::{Listening, Tracer};
 use crate::members::books::{Books, BooksParts, BooksState};
 use crate::members::office::Office;
+use crate::members::store::Store;
 use crate::metrics::Facts;
 use crate::snapshot::Keeper;
 use crate::swarm::private::PrivateSwarms;
@@ -49,6 +50,7 @@ pub(super) enum Built {
 /// Everything that only members have.
 #[derive(Debug)]
 pub(super) struct Members {
+    store: Store,
     pub swarms: Arc<PrivateSwarms>,
     pub office: Arc<Office>,
     pub books: Arc<Books>,
@@ -65,6 +67,7 @@ pub(super) struct Members {
 pub(super) struct Keeping {
     stop: CancellationToken,
     writing: Option<AbortOnDropHandle<()>>,
+    store: Option<Store>,
     tracer: Option<Arc<Tracer>>,
     office: Option<Arc<Office>>,
     reloads: Option<mpsc::Receiver<ReloadWanted>>,
@@ -140,7 +143,7 @@ async fn open_members(
     let tracer = Tracer::new();
     let api = Api::new(ApiParts {
         office: Arc::clone(&office),
-        store,
+        store: store.clone(),
         secret,
         clock,
     });
@@ -152,6 +155,7 @@ async fn open_members(
         reload,
     });
     Ok(Members {
+        store,
         swarms,
         office,
         books,
@@ -206,6 +210,7 @@ impl Built {
             Self::Private(members) => {
                 let (swarms, books) = (Arc::clone(&members.swarms), Arc::clone(&members.books));
                 let (directory, clock) = (Arc::clone(members.office.directory()), members.clock);
+                let store = members.store.clone();
                 Box::new(move || {
                     let (books, date) = (books.state(), clock.date());
                     Facts {
@@ -213,7 +218,7 @@ impl Built {
                         books,
                         census: directory.census(date),
                         alarms: directory.alarms(date),
-                        database_errors: books.flush_failures,
+                        database_errors: store.failures(),
                     }
                 })
             }
@@ -261,6 +266,7 @@ impl Built {
                 Keeping {
                     stop,
                     writing,
+                    store: None,
                     tracer: None,
                     office: None,
                     reloads: None,
@@ -299,6 +305,7 @@ impl Members {
         Keeping {
             stop,
             writing: Some(AbortOnDropHandle::new(writing)),
+            store: Some(self.store.clone()),
             tracer: Some(Arc::clone(&self.tracer)),
             office: Some(Arc::clone(&self.office)),
             reloads: self
@@ -356,7 +363,15 @@ impl Keeping {
         let Some(writing) = self.writing else {
             return;
         };
-        if tokio::time::timeout(LAST_WORDS, writing).await.is_ok() {
+        let last = async {
+            let written = writing.await;
+            // So that its log is folded in, and the folder holds one whole file.
+            if let Some(store) = &self.store {
+                store.close().await;
+            }
+            written
+        };
+        if tokio::time::timeout(LAST_WORDS, last).await.is_ok() {
             info!("all is written");
         } else {
             warn!("not all was written in time; the journal has the rest");

@@ -147,6 +147,8 @@ struct Inbox {
     asked: mpsc::Receiver<Reply>,
     notes: mpsc::Receiver<Suspicion>,
     marks: Marks,
+    /// A snapshot is due with the next flush: a tracker that is killed again and again must not keep every part of its journal.
+    snapshot_due: bool,
 }
 
 impl Books {
@@ -175,6 +177,7 @@ impl Books {
             asked: asked_inbox,
             notes: notes_inbox,
             marks: Marks::default(),
+            snapshot_due: back.left_over,
         };
         Ok(Arc::new(Self {
             settings: ArcSwap::from_pointee(parts.settings),
@@ -233,7 +236,8 @@ impl Books {
                 () = stop.cancelled() => break,
                 Some(reply) = inbox.asked.recv() => inbox.answer(reply).await,
                 () = sleep_until(flush_at) => {
-                    let snapshot = clock.now().since(saved) >= settings.snapshot_every;
+                    let due = std::mem::take(&mut inbox.snapshot_due);
+                    let snapshot = due || clock.now().since(saved) >= settings.snapshot_every;
                     // An error has been counted and logged, and all is kept.
                     let _ = inbox.flusher.flush(snapshot).await;
                     flushed = clock.now();

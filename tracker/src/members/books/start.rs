@@ -25,6 +25,8 @@ pub(super) struct Back {
     pub(super) journal: ReadReport,
     /// The first segment that no earlier run has touched.
     pub(super) segment: u64,
+    /// Earlier runs have left parts of the journal that only a snapshot makes superfluous.
+    pub(super) left_over: bool,
 }
 
 /// Fills the swarms. Slow parts run on blocking threads.
@@ -70,6 +72,7 @@ pub(super) async fn bring_back(parts: &Arc<BooksParts>) -> Result<Back, OpenErro
     Ok(Back {
         journal,
         segment: generation.max(journal.last_segment.unwrap_or_default()) + 1,
+        left_over: journal.last_segment.is_some(),
     })
 }
 

@@ -197,6 +197,30 @@ async fn peers_of_a_disabled_member_or_a_removed_torrent_leave_and_come_back_wit
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tracker_that_was_killed_takes_a_snapshot_with_its_first_flush_and_drops_the_old_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::new(folder.path()).await;
+    house.announce(1, 0, Event::Started);
+    drop(house);
+    let house = House::open(folder.path(), 1_700_000_030).await;
+    assert_eq!(names(folder.path(), "snapshot"), [""; 0]);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Arc::clone(&house.books).run(stop.clone()));
+    while house.books.state().snapshot_age.is_none() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    house.books.journal().rest();
+    assert!(house.clock.elapsed() < Duration::from_secs(30));
+    assert!(
+        names(folder.path(), "journal")
+            .iter()
+            .all(|name| name != "journal-1")
+    );
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_answered_comes_back_after_a_kill_and_peers_are_given_at_once() {
     let folder = tempfile::tempdir().unwrap();

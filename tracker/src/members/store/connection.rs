@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::query::Query;
@@ -47,6 +48,19 @@ struct Parts {
     readers: SqlitePool,
     /// Where the writing connection rests between two transactions.
     writer: Mutex<Option<SqliteConnection>>,
+    /// Questions and changes that failed.
+    failures: AtomicU64,
+}
+
+impl Parts {
+    fn trouble(&self, error: sqlx::Error) -> StoreError {
+        self.counted(StoreError::new(&self.path, error))
+    }
+
+    fn counted(&self, error: StoreError) -> StoreError {
+        self.failures.fetch_add(u64::from(error.is_failure()), Relaxed);
+        error
+    }
 }
 
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -77,6 +91,7 @@ impl Store {
                 path,
                 readers,
                 writer,
+                failures: AtomicU64::new(0),
             }),
         })
     }
@@ -101,13 +116,20 @@ impl Store {
     }
 
     pub(super) fn trouble(&self, error: sqlx::Error) -> StoreError {
-        StoreError::new(self.path(), error)
+        self.parts.trouble(error)
+    }
+
+    /// How often the database did not do what it was asked, since it was opened. What it refuses by its rules is no failure.
+    pub fn failures(&self) -> u64 {
+        self.parts.failures.load(Relaxed)
     }
 
     /// Begins a transaction that may write, after those before it.
     pub(super) async fn begin(&self) -> Answer<Writing<'_>> {
-        let busy = |_| StoreError::Busy {
-            path: self.path().to_owned(),
+        let busy = |_| {
+            self.parts.counted(StoreError::Busy {
+                path: self.path().to_owned(),
+            })
         };
         let mut place = tokio::time::timeout(QUEUE, self.parts.writer.lock())
             .await
@@ -117,7 +139,7 @@ impl Store {
             None => connect(self.path()).await.map_err(|error| self.trouble(error))?,
         };
         let mut writing = Writing {
-            path: self.path(),
+            parts: &self.parts,
             place,
             connection,
         };
@@ -172,7 +194,7 @@ impl Store {
 /// A transaction under way. Dropped without [`commit`](Self::commit) it never happened; its connection ends with it and the next
 /// transaction opens a new one.
 pub(super) struct Writing<'a> {
-    path: &'a Path,
+    parts: &'a Parts,
     place: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
 }
@@ -182,7 +204,7 @@ impl Writing<'_> {
     pub(super) async fn run(&mut self, statement: Statement<'_>) -> Answer<u64> {
         let done = statement.execute(&mut self.connection).await;
         done.map(|done| done.rows_affected())
-            .map_err(|error| StoreError::new(self.path, error))
+            .map_err(|error| self.parts.trouble(error))
     }
 
     /// All rows of a question, or of a statement that returns some.
@@ -193,7 +215,7 @@ impl Writing<'_> {
     ) -> Answer<Vec<T>> {
         let rows = statement.fetch_all(&mut self.connection).await;
         let values = rows.and_then(|rows| rows.iter().map(read).collect());
-        values.map_err(|error| StoreError::new(self.path, error))
+        values.map_err(|error| self.parts.trouble(error))
     }
 
     /// The first row of a question, or of a statement that returns one.
@@ -213,7 +235,7 @@ impl Writing<'_> {
         read: fn(&SqliteRow) -> sqlx::Result<T>,
     ) -> Answer<T> {
         let row = self.read_one(statement, read).await?;
-        row.ok_or_else(|| StoreError::new(self.path, sqlx::Error::RowNotFound))
+        row.ok_or_else(|| self.parts.trouble(sqlx::Error::RowNotFound))
     }
 
     /// Makes it happen.

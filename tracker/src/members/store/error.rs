@@ -90,6 +90,11 @@ const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_NOTADB: i32 = 26;
 
 impl StoreError {
+    /// Is it the database's fault, and not what it was asked?
+    pub(super) fn is_failure(&self) -> bool {
+        !matches!(self, Self::Exists { .. } | Self::Gone)
+    }
+
     /// What `error` means for the database at `path`.
     pub(super) fn new(path: &Path, error: sqlx::Error) -> Self {
         match error {

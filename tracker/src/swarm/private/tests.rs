@@ -887,7 +887,10 @@ fn a_member_who_is_sent_away_or_forgotten_is_given_to_nobody() {
 
 #[test]
 fn whoever_is_forgotten_leaves_a_crowd_in_order() {
-    let mut scene = scene();
+    let mut scene = scene_with(SwarmLimits {
+        peers_per_member: 100,
+        ..SwarmLimits::default()
+    });
     for peer in b'!'..=b'z' {
         let (member, left) = (peer % 3 + 1, peer % 4 * 7);
         let peer_id = char::from(peer);

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use super::super::{Store, StoreError};
-use super::{Fixture, changes};
+use super::{Fixture, changes, named};
 use crate::members::ids::MemberId;
 
 /// Another program that has the database open.
@@ -36,6 +36,22 @@ async fn while_another_program_writes_ours_is_busy_and_works_again_afterwards() 
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     fixture.store.write(&changes(&[(1, 1, 1)], 1), 1).await.unwrap();
     assert_eq!(fixture.store.generation().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn every_failure_of_the_database_is_counted_and_what_it_refuses_by_its_rules_is_none() {
+    let fixture = Fixture::new().await;
+    fixture.member("Anna").await;
+    let taken = fixture.store.insert_member(&named("Anna")).await;
+    assert!(matches!(taken, Err(StoreError::Exists { .. })));
+    assert_eq!(fixture.store.failures(), 0);
+    let mut other = another(&fixture, &["BEGIN EXCLUSIVE"]).await;
+    assert!(fixture.store.insert_member(&named("Bert")).await.is_err());
+    assert_eq!(fixture.store.failures(), 1);
+    sqlx::query("DROP TABLE audit").execute(&mut other).await.unwrap();
+    sqlx::query("COMMIT").execute(&mut other).await.unwrap();
+    assert!(fixture.store.audit(1).await.is_err());
+    assert_eq!(fixture.store.failures(), 2);
 }
 
 #[tokio::test]
