@@ -30,8 +30,9 @@ use shelf::{Folder, Shelf};
 
 use super::ledger::{Entry, Scribe};
 
-/// Nobody waits longer for the disk. Clients wait for seconds, but the lane that waits serves others too.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Nobody waits longer for the disk. Clients wait for seconds, but the lane that waits serves others too; much less, and a machine
+/// that has no time for the writer is taken for one whose disk stands still.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Entries that wait for a stalled disk: seven megabytes, an hour of a busy tracker's openings and closings.
 const QUEUE_MAX: u64 = 65_536;
@@ -106,7 +107,7 @@ impl Journal {
         Ok(Arc::new(Self { shared }))
     }
 
-    /// Waits until all that was entered so far is with the kernel, at most 20 ms. Where the disk stalls or fails nobody waits.
+    /// Waits until all that was entered so far is with the kernel, at most 200 ms. Where the disk stalls or fails nobody waits.
     pub fn settle(&self) {
         let state = self.shared.lock();
         let target = state.entered;
