@@ -1,5 +1,5 @@
-//! Stands before every route: finds out who asks, holds back who guesses, and lets in whom the table names. It reads the head of a
-//! request only; bodies are read by the routes, so a stranger's is never read where a key is needed.
+//! Stands before every route: finds out who asks, holds back who guesses, and lets in whom the table names. Until then it reads the
+//! head of a request only, so a stranger's body is never read where a key is needed.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
 use super::auth::{Identity, Local};
+use super::body::JSON;
 use super::problem::{Cause, Problem};
 use super::table::{self, PREFIX, Rule, TABLE, Verdict};
 use crate::http::desk::Caller;
@@ -53,6 +54,10 @@ async fn carry_out(api: &Api, rule: &Rule, request: Request, next: Next) -> Resp
         let answered = tokio::time::timeout(rule.time(), next.run(request)).await;
         return answered.unwrap_or_else(|_| slow().into_response());
     }
+    let request = match whole(rule, request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
     let Ok(place) = Arc::clone(&api.changes).try_acquire_owned() else {
         return Problem::busy("too many changes are made at once: try again").into_response();
     };
@@ -66,6 +71,17 @@ async fn carry_out(api: &Api, rule: &Rule, request: Request, next: Next) -> Resp
         Ok(Err(_)) => Problem::broken("the request went wrong; please report this").into_response(),
         Err(_) => slow().into_response(),
     }
+}
+
+/// Waits for the body, so that whoever sends one slowly holds no place among the changes. Torrents have places of their own, which
+/// only a token opens, and are too large to wait for here.
+async fn whole(rule: &Rule, request: Request) -> Result<Request, Problem> {
+    if rule.receives_torrents() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let body = JSON.read(&parts.headers, body).await?;
+    Ok(Request::from_parts(parts, body.into()))
 }
 
 fn admit(api: &Api, request: &Request) -> Result<(Identity, &'static Rule), Problem> {
@@ -155,9 +171,10 @@ impl Api {
         let date = self.parts.clock.date();
         let why = match self.office().directory().admit(key.as_bytes(), None, from, date) {
             Ok(admitted) => return Ok(Identity::Member(admitted.member)),
-            Err(Refusal::UnknownKey) => {
+            // Nobody knows yet for which torrent such a key would be good, so it proves nothing and may be a guess like any other.
+            Err(Refusal::UnknownKey | Refusal::OtherTorrent) => {
                 self.note_wrong(Some(from));
-                "this key is unknown, expired or revoked: ask the tracker's owner for a new one".to_owned()
+                "this key is unknown, expired, revoked or for one torrent alone: ask the tracker's owner for a new one".to_owned()
             }
             Err(refusal) => refusal.to_string(),
         };

@@ -76,7 +76,7 @@ async fn add(
     Ok((StatusCode::CREATED, Answered(card)))
 }
 
-/// Everything about a member. The key and the announce URL are in it for who has the scope members.
+/// Everything about a member. The key and the announce URL are in it for who has the scope members; an owner's, for admins.
 #[utoipa::path(get, path = "/members/{name}", tag = "members", params(("name" = String, Path)), responses((status = 200, body = MemberReport)))]
 async fn show(
     State(api): State<Arc<Api>>,
@@ -84,7 +84,7 @@ async fn show(
     Named(name): Named<String>,
 ) -> Result<Answered<MemberReport>, Problem> {
     let mut report = api.report(&name).await?;
-    if !identity.may(Scope::Members) {
+    if !identity.may(Scope::Members) || may_manage(&api, &identity, &name).is_err() {
         hide_keys(&mut report.member);
     }
     Ok(Answered(report))
@@ -97,6 +97,7 @@ async fn forget(
     Extension(identity): Extension<Identity>,
     Named(name): Named<String>,
 ) -> Result<StatusCode, Problem> {
+    may_manage(&api, &identity, &name)?;
     api.office().forget(&Api::actor(&identity), &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -109,6 +110,7 @@ async fn rotate(
     Named(name): Named<String>,
     MaybeJson(rotate): MaybeJson<Rotate>,
 ) -> Result<Answered<MemberCard>, Problem> {
+    may_manage(&api, &identity, &name)?;
     let grace = rotate.grace_secs.map(Duration::from_secs);
     let card = api.office().rotate(&Api::actor(&identity), &name, grace).await?;
     Ok(Answered(card))
@@ -122,6 +124,7 @@ async fn disable(
     Named(name): Named<String>,
     Json(disable): Json<Disable>,
 ) -> Result<Answered<MemberCard>, Problem> {
+    may_manage(&api, &identity, &name)?;
     let card = api
         .office()
         .disable(&Api::actor(&identity), &name, &disable.reason)
@@ -136,6 +139,7 @@ async fn enable(
     Extension(identity): Extension<Identity>,
     Named(name): Named<String>,
 ) -> Result<Answered<MemberCard>, Problem> {
+    may_manage(&api, &identity, &name)?;
     let card = api.office().enable(&Api::actor(&identity), &name).await?;
     Ok(Answered(card))
 }
@@ -148,6 +152,7 @@ async fn expire(
     Named(name): Named<String>,
     Json(expire): Json<Expire>,
 ) -> Result<Answered<MemberCard>, Problem> {
+    may_manage(&api, &identity, &name)?;
     let expires = expire.expires.map(|stamp| stamp.0);
     let card = api
         .office()
@@ -212,6 +217,15 @@ impl Watching {
         line.push('\n');
         Some(line)
     }
+}
+
+/// An owner's key and the right to lock an owner out belong to who may make owners.
+pub(crate) fn may_manage(api: &Api, identity: &Identity, name: &str) -> Result<(), Problem> {
+    if identity.may(Scope::Admin) || !api.office().is_owner(name) {
+        return Ok(());
+    }
+    let why = "this is an owner: it takes a token with the scope admin";
+    Err(Problem::new(StatusCode::FORBIDDEN, why))
 }
 
 /// Takes out of a card what only its member and who manages members may see.

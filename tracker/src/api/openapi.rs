@@ -59,6 +59,8 @@ fn complete(operation: &mut Operation, method: &str, path: &str) {
     };
     let scopes = match rule.who {
         Who::Scope(scope) | Who::MemberOr(scope) => vec![scope::name(scope)],
+        // Several in one requirement would mean all of them; the words say that either will do.
+        Who::Look(_) => vec![scope::name(scope::Scope::Read)],
         Who::Anyone | Who::Known | Who::Member | Who::Here => Vec::new(),
     };
     if rule.who != Who::Anyone {

@@ -1,4 +1,5 @@
-//! The scopes of tokens by name. `admin` has all others in it; those have nothing of each other.
+//! The scopes of tokens by name. `admin` has all others in it; those have nothing of each other, except that who may change
+//! something may also look at it.
 
 pub use crate::members::store::Scope;
 

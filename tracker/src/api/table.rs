@@ -20,6 +20,8 @@ pub enum Who {
     Member,
     /// A token of this scope.
     Scope(Scope),
+    /// A token that may read everything, or has this scope: who may change something may look at it.
+    Look(Scope),
     /// A member for its own things, or a token of this scope.
     MemberOr(Scope),
     /// The command line on this machine, over `control.sock`.
@@ -45,13 +47,18 @@ const RECEIVING: Duration = Duration::from_secs(330);
 const BACKUP: Duration = Duration::from_secs(3_600);
 
 impl Rule {
-    /// How long the route may take, its body included.
+    /// How long the route may take.
     pub(crate) fn time(&self) -> Duration {
         match (self.method, self.path) {
-            ("POST", "/torrents") => RECEIVING,
+            _ if self.receives_torrents() => RECEIVING,
             ("POST", "/backup") => BACKUP,
             _ => WORK,
         }
+    }
+
+    /// Whether its body is a .torrent, which may be large and come slowly; all others are a little JSON.
+    pub(crate) fn receives_torrents(&self) -> bool {
+        (self.method, self.path) == ("POST", "/torrents")
     }
 }
 
@@ -68,29 +75,29 @@ pub const TABLE: &[Rule] = &[
     rule("GET", "/me", Who::Member),
     rule("POST", "/me/rotate", Who::Member),
     rule("GET", "/stats", Who::Scope(Scope::Read)),
-    rule("GET", "/members", Who::Scope(Scope::Read)),
+    rule("GET", "/members", Who::Look(Scope::Members)),
     rule("POST", "/members", Who::Scope(Scope::Members)),
-    rule("GET", "/members/{name}", Who::Scope(Scope::Read)),
+    rule("GET", "/members/{name}", Who::Look(Scope::Members)),
     rule("DELETE", "/members/{name}", Who::Scope(Scope::Members)),
     rule("POST", "/members/{name}/rotate", Who::Scope(Scope::Members)),
     rule("POST", "/members/{name}/disable", Who::Scope(Scope::Members)),
     rule("POST", "/members/{name}/enable", Who::Scope(Scope::Members)),
     rule("POST", "/members/{name}/expire", Who::Scope(Scope::Members)),
     rule("GET", "/members/{name}/trace", Who::Scope(Scope::Members)),
-    rule("GET", "/invitations", Who::Scope(Scope::Read)),
+    rule("GET", "/invitations", Who::Look(Scope::Members)),
     rule("POST", "/invitations", Who::Scope(Scope::Members)),
     rule("DELETE", "/invitations/{id}", Who::Scope(Scope::Members)),
     rule("GET", "/tokens", Who::Scope(Scope::Admin)),
     rule("POST", "/tokens", Who::Scope(Scope::Admin)),
     rule("DELETE", "/tokens/{id}", Who::Scope(Scope::Admin)),
-    rule("GET", "/torrents", Who::Scope(Scope::Read)),
+    rule("GET", "/torrents", Who::Look(Scope::Torrents)),
     rule("POST", "/torrents", Who::Scope(Scope::Torrents)),
-    rule("GET", "/torrents/{hash}", Who::Scope(Scope::Read)),
+    rule("GET", "/torrents/{hash}", Who::Look(Scope::Torrents)),
     rule("DELETE", "/torrents/{hash}", Who::Scope(Scope::Torrents)),
     rule("GET", "/torrents/{hash}/file", Who::MemberOr(Scope::Members)),
     rule("PUT", "/torrents/{hash}/tariff", Who::Scope(Scope::Torrents)),
     rule("DELETE", "/torrents/{hash}/tariff", Who::Scope(Scope::Torrents)),
-    rule("GET", "/tariff", Who::Scope(Scope::Read)),
+    rule("GET", "/tariff", Who::Look(Scope::Torrents)),
     rule("PUT", "/tariff", Who::Scope(Scope::Admin)),
     rule("DELETE", "/tariff", Who::Scope(Scope::Admin)),
     rule("GET", "/audit", Who::Scope(Scope::Admin)),
@@ -124,6 +131,7 @@ impl Who {
             (Self::Known, _) => true,
             (Self::Member, _) => identity.member().is_some(),
             (Self::Scope(scope), _) => identity.may(scope),
+            (Self::Look(scope), _) => identity.may(Scope::Read) || identity.may(scope),
             (Self::MemberOr(scope), _) => identity.member().is_some() || identity.may(scope),
             (Self::Here, _) => *identity == Identity::Owner,
         };
@@ -141,6 +149,7 @@ impl Who {
             Self::Known => "any good token or passkey".to_owned(),
             Self::Member => "a member's passkey, or a token that belongs to a member".to_owned(),
             Self::Scope(scope) => format!("a token with the scope {}", scope::name(scope)),
+            Self::Look(scope) => format!("a token with the scope read or {}", scope::name(scope)),
             Self::MemberOr(scope) => {
                 format!(
                     "a member's passkey, or a token with the scope {}",

@@ -14,7 +14,7 @@ use super::Api;
 use super::auth::Identity;
 use super::bodies::{FileWanted, NewTariff, Page, Registering, Removing, TariffPage};
 use super::body::{Asked, Json, Named, TORRENT, expect_type};
-use super::members::unsettled;
+use super::members::{may_manage, unsettled};
 use super::problem::Problem;
 use super::scope::Scope;
 use crate::members::ids::MemberId;
@@ -135,6 +135,7 @@ fn whose(api: &Api, identity: &Identity, named: Option<&str>) -> Result<MemberId
         return identity.member().ok_or_else(unnamed);
     };
     if identity.may(Scope::Members) {
+        may_manage(api, identity, name)?;
         return Ok(api.office().member_id(name)?);
     }
     let own = identity

@@ -9,6 +9,7 @@ use hyper::body::Frame;
 use serde_json::json;
 
 use super::*;
+use crate::api::CHANGES_MAX;
 
 /// A body that gives its frames and then nothing, for ever.
 struct Stalled(Vec<&'static [u8]>);
@@ -84,6 +85,19 @@ async fn a_strangers_body_is_not_read_where_a_key_is_needed() {
         .hear(ask("POST", "/members").text(Body::new(Stalled(vec![]))))
         .await;
     answer.is_problem(401, "scope members");
+}
+
+#[tokio::test]
+async fn strangers_with_slow_bodies_hold_nobody_up() {
+    let house = House::open().await;
+    let slow = (0..CHANGES_MAX).map(|_| {
+        let body = Body::new(Stalled(vec![b"{"]));
+        house.hear(ask("POST", "/invitations/redeem").text(body))
+    });
+    let mut slow = std::pin::pin!(futures_util::future::join_all(slow));
+    assert!(futures_util::poll!(&mut slow).is_pending());
+    tokio::task::yield_now().await;
+    house.member("Ada").await;
 }
 
 #[tokio::test]

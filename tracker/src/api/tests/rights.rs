@@ -232,6 +232,77 @@ async fn only_admins_make_owners() {
 }
 
 #[tokio::test]
+async fn only_admins_see_an_owners_key_and_change_an_owner() {
+    let house = House::open().await;
+    let owner = json!({ "name": "Olga", "role": "owner" });
+    let passkey = house.do_here("POST", "/members", &owner).await["passkey"].clone();
+    let members = house.token("desk", &[Scope::Members], json!({})).await;
+    let admin = house.token("bot", &[Scope::Admin], json!({})).await;
+    let hash = house.torrent().await;
+    let file = format!("/torrents/{hash}/file?member=olga");
+    let reason = json!({ "reason": "coup" });
+    for (method, path, body) in [
+        ("POST", "/members/olga/rotate", json!({})),
+        ("POST", "/members/OLGA/disable", reason),
+        ("POST", "/members/Olga/enable", json!({})),
+        ("POST", "/members/Olga/expire", json!({ "expires": null })),
+        ("DELETE", "/members/Olga", json!({})),
+        ("GET", file.as_str(), json!({})),
+    ] {
+        let answer = house.hear(ask(method, path).key(&members).json(&body)).await;
+        answer.is_problem(403, "admin");
+    }
+    let card = House::good(&house.hear(ask("GET", "/members/Olga").key(&members)).await);
+    assert_eq!(card.get("passkey"), None);
+    let card = House::good(&house.hear(ask("GET", "/members/Olga").key(&admin)).await);
+    assert_eq!(card["passkey"], passkey);
+    House::good(&house.hear(ask("POST", "/members/olga/rotate").key(&admin)).await);
+}
+
+#[tokio::test]
+async fn who_may_change_members_or_torrents_may_look_at_them_and_at_nothing_else() {
+    let house = House::open().await;
+    house.member("Ada").await;
+    let hash = house.torrent().await;
+    let members = house.token("desk", &[Scope::Members], json!({})).await;
+    let torrents = house.token("bot", &[Scope::Torrents], json!({})).await;
+    let torrent = format!("/torrents/{hash}");
+    for (path, scope) in [
+        ("/members", Scope::Members),
+        ("/members/Ada", Scope::Members),
+        ("/invitations", Scope::Members),
+        ("/torrents", Scope::Torrents),
+        (&torrent, Scope::Torrents),
+        ("/tariff", Scope::Torrents),
+    ] {
+        for (key, has) in [(&members, Scope::Members), (&torrents, Scope::Torrents)] {
+            let answer = house.hear(ask("GET", path).key(key)).await;
+            let expected = if has == scope { 200 } else { 403 };
+            assert_eq!(answer.status, expected, "{path}: {}", answer.words());
+        }
+    }
+    for key in [&members, &torrents] {
+        assert_eq!(house.hear(ask("GET", "/stats").key(key)).await.status, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_one_torrent_opens_nothing_here_and_guessing_it_is_guessing() {
+    let house = House::open().await;
+    house.member("Ada").await;
+    let hash = house.torrent().await;
+    let path = format!("/torrents/{hash}/file?member=Ada&one_torrent_key=true");
+    let file = house.hear(ask("GET", &path).here()).await.words();
+    let key = file.split('/').find(|part| part.len() == 32).unwrap();
+    for _ in 0..10 {
+        let answer = house.hear(ask("POST", "/me/rotate").key(key)).await;
+        answer.is_problem(401, "one torrent");
+    }
+    let answer = house.hear(ask("GET", "/me").key(key)).await;
+    answer.is_problem(429, "wait");
+}
+
+#[tokio::test]
 async fn a_member_sees_and_changes_only_itself() {
     let house = House::open().await;
     let ada = house.member("Ada").await;

@@ -266,6 +266,11 @@ impl Office {
         seats.iter().any(|seat| seat.row.role == Role::Owner)
     }
 
+    /// Whether a member of this name is an owner.
+    pub fn is_owner(&self, name: &str) -> bool {
+        self.seat(name).is_ok_and(|seat| seat.row.role == Role::Owner)
+    }
+
     pub(super) fn is_free(&self, name: &str) -> Result<(), OfficeError> {
         match self.directory.id(name).and_then(|id| self.directory.seat(id)) {
             Some(seat) => Err(OfficeError::Exists {
