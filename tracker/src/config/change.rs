@@ -10,10 +10,12 @@ use super::file::{
 use super::{Config, Mode};
 
 /// Settings and whole sections that a running tracker takes over. Everything else waits for a restart.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 13] = [
     "tracker.log",
     "tracker.public_url",
     "http.trusted_proxies",
+    "limits.connections",
+    "limits.connections_per_address",
     "announce",
     "scrape",
     "members",

@@ -323,6 +323,8 @@ fn every_change_is_named_and_sorted_by_what_can_be_done_about_it() {
         "tracker.log",
         "tracker.public_url",
         "http.trusted_proxies",
+        "limits.connections",
+        "limits.connections_per_address",
     ] {
         assert!(live.contains(&key.to_owned()), "{key}");
     }

@@ -11,7 +11,7 @@ use shared::id::InfoHash;
 use shared::moment::Moment;
 use shared::scrape::ScrapeRequest;
 
-use super::desk::{Question, Setting, YOUTH, is_farewell};
+use super::desk::{Debt, Question, Setting, YOUTH, is_farewell};
 use super::head::{PathKey, Route};
 use super::outside::Outside;
 use super::prober::Prober;
@@ -89,14 +89,14 @@ impl Counter {
         setting: &Setting<'_>,
         dice: &mut impl Rng,
         body: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Debt, Refusal> {
         // Whoever comes without a key is told so, whatever else is wrong.
         let Some(key) = question.key else {
             return Err(Refusal::UnknownKey);
         };
         match question.route {
             Route::Announce => self.hear(question, setting, dice, body),
-            Route::Scrape => self.scrape(key, question, setting, body),
+            Route::Scrape => self.scrape(key, question, setting, body).map(|()| Debt::NONE),
         }
     }
 
@@ -111,7 +111,7 @@ impl Counter {
         setting: &Setting<'_>,
         dice: &mut impl Rng,
         body: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Debt, Refusal> {
         let date = setting.clock.date();
         let refuse = |request: Option<&AnnounceRequest>, refusal: Refusal| {
             if self.tracer.is_heard() {
@@ -124,8 +124,7 @@ impl Counter {
         let passed = self
             .pass(question, setting, date, &request)
             .map_err(|refusal| refuse(Some(&request), refusal))?;
-        self.enter(setting, &passed, dice, body);
-        Ok(())
+        Ok(self.enter(setting, &passed, dice, body))
     }
 
     /// Every door in its order: a stranger learns nothing about torrents, a member nothing about others' keys.
@@ -166,8 +165,14 @@ impl Counter {
         }
     }
 
-    /// Into the swarm, the accounts and the journal, and out with the reply.
-    fn enter(&self, setting: &Setting<'_>, passed: &Passed<'_>, dice: &mut impl Rng, body: &mut Vec<u8>) {
+    /// Into the swarm, the accounts and the journal's queue, and out with the reply.
+    fn enter(
+        &self,
+        setting: &Setting<'_>,
+        passed: &Passed<'_>,
+        dice: &mut impl Rng,
+        body: &mut Vec<u8>,
+    ) -> Debt {
         let caller = passed.question.caller;
         let visit = MemberVisit {
             now: setting.now,
@@ -183,13 +188,11 @@ impl Counter {
             warning: passed.warning,
         };
         let announced = self.swarms.announce(&visit, &*self.journal, dice, body);
-        if announced.entered {
-            self.journal.settle();
-        }
         self.note(setting, passed, &announced);
-        if self.tracer.is_heard() {
+        if self.tracer.hears(passed.member) {
             self.trace(passed, &announced);
         }
+        Debt::of(announced.entered)
     }
 
     /// Facts for those who keep them.
@@ -288,6 +291,9 @@ impl Counter {
         let Some(member) = question.key.and_then(|PathKey(key)| whose(key)) else {
             return;
         };
+        if !self.tracer.hears(member) {
+            return;
+        }
         self.tracer.note(Traced {
             answered: if is_farewell(question.query) {
                 "warning"

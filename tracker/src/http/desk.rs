@@ -157,15 +157,40 @@ pub(crate) struct Setting<'a> {
     pub counters: &'a Counters,
 }
 
+/// Whether something waits in the journal's queue that must be written before the answer leaves.
+#[must_use = "an answer must not leave before its entries are in the journal: settle it"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Debt(bool);
+
+impl Debt {
+    pub(crate) const NONE: Self = Self(false);
+
+    pub(crate) fn of(entered: bool) -> Self {
+        Self(entered)
+    }
+
+    /// What two answers owe that leave together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 || other.0)
+    }
+}
+
 impl Desk {
-    /// Writes the body of the answer. There always is one.
+    /// Has the journal written as far as answers need it that are about to leave.
+    pub(crate) fn settle(&self, debt: Debt) {
+        if let (House::Private(counter), Debt(true)) = (&self.house, debt) {
+            counter.journal.settle();
+        }
+    }
+
+    /// Writes the body of the answer. There always is one. It may leave when what it owes is [settled](Self::settle).
     pub(crate) fn answer(
         &self,
         question: Question<'_>,
         counters: &Counters,
         dice: &mut impl Rng,
         body: &mut Vec<u8>,
-    ) {
+    ) -> Debt {
         let begin = self.clock.elapsed();
         counters.request(question.route, question.caller.ip);
         let settings = &**self.settings.load();
@@ -179,16 +204,18 @@ impl Desk {
             _ if !question.caller.is_known() => Err(Refusal::NoAddress),
             House::Private(counter) => counter.answer(question, &setting, dice, body),
             House::Public { swarms, admission } => {
-                public((swarms, admission), question, &setting, dice, body)
+                public((swarms, admission), question, &setting, dice, body).map(|()| Debt::NONE)
             }
         };
-        if let Err(refusal) = answered {
+        let debt = answered.unwrap_or_else(|refusal| {
             counters.error((&refusal).into());
             body.clear();
             let young = self.is_young(&setting, &refusal, question.query);
             write_refusal(&refusal, young, question.query, settings, body);
-        }
+            Debt::NONE
+        });
         counters.took(self.clock.elapsed().saturating_sub(begin));
+        debt
     }
 
     /// Whether a torrent that is not registered may be so any moment.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::conversation::{Backlog, End};
-use super::desk::{Caller, Desk, Question, Via};
+use super::desk::{Caller, Debt, Desk, Question, Via};
 use super::forwarded::Trust;
 use super::head::{self, Ask, Head};
 use super::reply;
@@ -163,6 +163,7 @@ impl Lane {
         let input = input.get(..filled).unwrap_or_default();
         output.clear();
         let mut rest = input;
+        let mut debt = Debt::NONE;
         (backlog.more, backlog.end) = (false, None);
         while !rest.is_empty() && backlog.end.is_none() && !backlog.more {
             match head::read(rest) {
@@ -175,7 +176,7 @@ impl Lane {
                         host: ask.host,
                         caller: self.caller(&ask, rest, caller),
                     };
-                    self.desk.answer(question, &self.counters, dice, body);
+                    debt = debt.and(self.desk.answer(question, &self.counters, dice, body));
                     reply::write_ok(output, ask.framing, body);
                     rest = rest.get(ask.length..).unwrap_or_default();
                     backlog.end = (!ask.framing.keep_alive).then_some(End::Closed);
@@ -186,6 +187,8 @@ impl Lane {
                 Head::Partial | Head::Foreign => backlog.end = Some(End::Foreign),
             }
         }
+        // Once for all these answers: none of them has left yet.
+        self.desk.settle(debt);
         self.counters
             .received
             .add(filled - backlog.read.len().min(filled));

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::desk::{Caller, Desk, Question};
@@ -96,9 +97,19 @@ impl Counter {
             return ([(header::ALLOW, "GET")], refusal).into_response();
         }
         let mut body = Vec::new();
-        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        self.desk.answer(question, &self.counters, &mut *dice, &mut body);
+        let debt = self
+            .desk
+            .answer(question, &self.counters, &mut self.own_dice(), &mut body);
+        self.desk.settle(debt);
         ([(header::CONTENT_TYPE, reply::CONTENT_TYPE)], Body::from(body)).into_response()
+    }
+}
+
+impl Counter {
+    /// Dice for one answer, so that no two answers wait for each other.
+    fn own_dice(&self) -> SmallRng {
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        SmallRng::from_rng(&mut *dice)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Serves a router with hyper: every connection with its limits, wherever it was accepted. Handlers here never read a
-//! body, so the size and the slowness of one cannot matter: hyper closes after the answer.
+//! Serves a router with hyper: every connection with its limits, wherever it was accepted. What bounds a body is the API's to
+//! say; a body that nobody reads cannot matter, because hyper closes after the answer.
 
 use std::io;
 use std::net::SocketAddr;

@@ -23,9 +23,9 @@ pub(crate) enum Full {
 #[derive(Debug)]
 pub(crate) struct Slots {
     open: AtomicUsize,
-    open_max: usize,
+    open_max: AtomicUsize,
     by_source: DashMap<Source, usize, ahash::RandomState>,
-    by_source_max: usize,
+    by_source_max: AtomicUsize,
 }
 
 /// One open connection.
@@ -62,10 +62,16 @@ impl Slots {
     pub(crate) fn new(open_max: usize, by_source_max: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
-            open_max,
+            open_max: open_max.into(),
             by_source: DashMap::default(),
-            by_source_max,
+            by_source_max: by_source_max.into(),
         })
+    }
+
+    /// New bounds. Who is in stays, also where there would be no room now.
+    pub(crate) fn set_bounds(&self, open_max: usize, by_source_max: usize) {
+        self.open_max.store(open_max, Ordering::Relaxed);
+        self.by_source_max.store(by_source_max, Ordering::Relaxed);
     }
 
     /// How many connections are open now.
@@ -90,7 +96,7 @@ impl Slots {
             slots: Arc::clone(self),
             source: None,
         };
-        if before >= self.open_max {
+        if before >= self.open_max.load(Ordering::Relaxed) {
             return Err(Full::Tracker);
         }
         if let Some(source) = source {
@@ -102,7 +108,7 @@ impl Slots {
 
     fn count(&self, source: Source) -> Result<(), Full> {
         let mut count = self.by_source.entry(source).or_insert(0);
-        if *count >= self.by_source_max {
+        if *count >= self.by_source_max.load(Ordering::Relaxed) {
             return Err(Full::Address);
         }
         *count += 1;
@@ -171,6 +177,20 @@ mod tests {
         let _held = slots.take(address("2001:db8:1:2:3::4")).unwrap();
         assert_eq!(slots.take(address("2001:db8:1:2::1")).unwrap_err(), Full::Address);
         assert!(slots.take(address("2001:db8:1:3::1")).is_ok());
+    }
+
+    #[test]
+    fn bounds_can_change_while_connections_are_open() {
+        let slots = Slots::new(1, 1);
+        let _held = slots.take(address("192.0.2.1")).unwrap();
+        slots.set_bounds(3, 2);
+        let _more = [
+            slots.take(address("192.0.2.1")).unwrap(),
+            slots.take(address("192.0.2.2")).unwrap(),
+        ];
+        slots.set_bounds(2, 1);
+        assert_eq!(slots.take(address("192.0.2.3")).unwrap_err(), Full::Tracker);
+        assert_eq!(slots.open(), 3);
     }
 
     #[test]

@@ -452,6 +452,21 @@ async fn who_finds_no_room_is_told_so_and_finds_it_later() {
 }
 
 #[tokio::test]
+async fn there_is_room_for_more_as_soon_as_the_owner_says_so() {
+    for server in both_with(|config| config.limits.connections = 1).await {
+        let mut first = Client::to(&server).await;
+        assert!(first.ask(get(&announce())).await.is_ok());
+        assert!(!Client::to(&server).await.ask(get(&announce())).await.is_ok());
+        let mut config = server.config();
+        config.limits.connections = 2;
+        let said = server.reload(config).unwrap();
+        assert_eq!(said, ["limits.connections: 1 -> 2"]);
+        assert!(Client::to(&server).await.ask(get(&announce())).await.is_ok());
+        assert_eq!(server.reload(server.config()).unwrap(), [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn hundreds_of_idle_connections_are_in_nobodys_way() {
     for server in both().await {
         let mut idle = Vec::new();

@@ -1,10 +1,12 @@
 //! What one member's announces come to, live: `tracker trace NAME` and the API listen here. It costs one atomic load an
-//! announce while nobody listens; who listens too slowly misses some, and is told how many.
+//! announce while nobody listens, and a look at a short list while somebody listens to another; who listens too slowly misses
+//! some, and is told how many.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -49,6 +51,8 @@ pub struct Traced {
 #[derive(Debug)]
 pub struct Tracer {
     listeners: AtomicUsize,
+    /// Whom they listen to; a member that two listen to stands here twice.
+    members: ArcSwap<Vec<MemberId>>,
     sender: broadcast::Sender<Arc<Traced>>,
     closed: CancellationToken,
 }
@@ -74,6 +78,7 @@ impl Tracer {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             listeners: AtomicUsize::new(0),
+            members: ArcSwap::default(),
             sender: broadcast::Sender::new(QUEUE),
             closed: CancellationToken::new(),
         })
@@ -81,11 +86,17 @@ impl Tracer {
 
     /// Listens to one member from now on.
     pub fn listen(self: &Arc<Self>, member: MemberId) -> Listening {
+        let receiver = self.sender.subscribe();
+        self.members.rcu(|members| {
+            let mut members = Vec::clone(members);
+            members.push(member);
+            members
+        });
         self.listeners.fetch_add(1, Ordering::Relaxed);
         Listening {
             tracer: Arc::clone(self),
             member,
-            receiver: self.sender.subscribe(),
+            receiver,
         }
     }
 
@@ -94,12 +105,17 @@ impl Tracer {
         self.listeners.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether anybody listens to this member.
+    pub fn hears(&self, member: MemberId) -> bool {
+        self.is_heard() && self.members.load().contains(&member)
+    }
+
     /// Sends all listeners home: the tracker stops.
     pub fn close(&self) {
         self.closed.cancel();
     }
 
-    /// Tells whoever listens. Ask [`Self::is_heard`] first: making a note allocates.
+    /// Tells whoever listens. Ask [`Self::hears`] first: making a note allocates.
     pub fn note(&self, traced: Traced) {
         // Nobody may be left to hear it; that is no error.
         let _ = self.sender.send(Arc::new(traced));
@@ -127,6 +143,13 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.tracer.listeners.fetch_sub(1, Ordering::Relaxed);
+        self.tracer.members.rcu(|members| {
+            let mut members = Vec::clone(members);
+            if let Some(at) = members.iter().position(|member| *member == self.member) {
+                members.swap_remove(at);
+            }
+            members
+        });
     }
 }
 
@@ -186,6 +209,18 @@ mod tests {
         );
         drop(listening);
         assert!(!tracer.is_heard());
+    }
+
+    #[test]
+    fn only_announces_of_who_is_listened_to_are_worth_a_note() {
+        let tracer = Tracer::new();
+        let listening = [7, 7, 8].map(|member| tracer.listen(MemberId(member)));
+        assert!(tracer.hears(MemberId(7)) && tracer.hears(MemberId(8)) && !tracer.hears(MemberId(9)));
+        let [one, other, third] = listening;
+        drop(one);
+        assert!(tracer.hears(MemberId(7)));
+        drop((other, third));
+        assert!(!tracer.hears(MemberId(7)) && !tracer.hears(MemberId(8)));
     }
 
     #[tokio::test]

@@ -110,6 +110,7 @@ impl Server {
         let edge = Edge {
             trust: Arc::new(Trust::new(config.http.trusted_proxies.clone())),
             certificate: addresses.certificate.clone(),
+            slots: Arc::clone(&slots),
             http: addresses.http.clone(),
             clock,
         };

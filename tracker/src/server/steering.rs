@@ -19,6 +19,7 @@ use crate::http::desk::{Desk, ScrapeRules, Settings};
 use crate::http::forwarded::Trust;
 use crate::http::outside::{self, Outside};
 use crate::http::prober::Prober;
+use crate::http::slots::Slots;
 use crate::http::tls::{Certificate, Look};
 use crate::members::books::Books;
 use crate::members::clients::{ClientRuleError, ClientRules};
@@ -41,6 +42,7 @@ pub enum ReloadError {
 pub(super) struct Edge {
     pub trust: Arc<Trust>,
     pub certificate: Option<Arc<Certificate>>,
+    pub slots: Arc<Slots>,
     /// Where announces are answered.
     pub http: Vec<SocketAddr>,
     pub clock: Clock,
@@ -144,7 +146,11 @@ fn merged(old: &Config, new: Config) -> Config {
         mode: old.mode.clone(),
         data: old.data.clone(),
         admin: old.admin,
-        limits: old.limits.clone(),
+        limits: config::Limits {
+            connections: new.limits.connections,
+            connections_per_address: new.limits.connections_per_address,
+            ..old.limits.clone()
+        },
         members: config::Members {
             peers_per_torrent: old.members.peers_per_torrent,
             ..new.members
@@ -222,6 +228,10 @@ impl Steering {
         // The filter was checked with the settings.
         let _ = crate::log::change(&config.log);
         self.edge.trust.set(config.http.trusted_proxies.clone());
+        let limits = &config.limits;
+        self.edge
+            .slots
+            .set_bounds(limits.connections, limits.connections_per_address);
         match self
             .edge
             .certificate
