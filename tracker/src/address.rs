@@ -15,15 +15,22 @@ pub struct Base {
 }
 
 impl Base {
-    /// The address to give to people, for a tracker that listens there.
+    /// The address to give to people, for a tracker that listens there; one that listens nowhere without TLS is asked over TLS.
     pub fn of(config: &Config, listening: &[SocketAddr]) -> Self {
-        config.public_url.clone().map_or_else(
-            || Self {
-                url: format!("http://{}", best(listening, &config.announce.external_addresses)),
-                guessed: true,
-            },
-            |url| Self { url, guessed: false },
-        )
+        if let Some(url) = config.public_url.clone() {
+            return Self { url, guessed: false };
+        }
+        let (scheme, listening) = match (&config.http.tls, listening) {
+            (Some(tls), []) => ("https", tls.listen.as_slice()),
+            _ => ("http", listening),
+        };
+        Self {
+            url: format!(
+                "{scheme}://{}",
+                best(listening, &config.announce.external_addresses)
+            ),
+            guessed: true,
+        }
     }
 }
 
@@ -120,6 +127,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Tls;
 
     #[track_caller]
     fn chosen(listening: &[&str], external: &[&str], own: &[&str], best: &str) {
@@ -144,6 +152,19 @@ mod tests {
     fn an_address_that_is_listened_on_by_name_is_the_one() {
         chosen(&["127.0.0.1:1234"], &[], &["203.0.113.2"], "127.0.0.1:1234");
         chosen(&["[::1]:1"], &[], &["203.0.113.2"], "[::1]:1");
+    }
+
+    #[test]
+    fn who_listens_only_with_tls_is_asked_over_tls() {
+        let mut config = Config::default();
+        config.http.tls = Some(Tls {
+            listen: vec!["192.0.2.1:443".parse().unwrap()],
+            certificate: "certificate.pem".into(),
+            key: "key.pem".into(),
+        });
+        assert_eq!(Base::of(&config, &[]).url, "https://192.0.2.1:443");
+        let plain = ["192.0.2.1:80".parse().unwrap()];
+        assert_eq!(Base::of(&config, &plain).url, "http://192.0.2.1:80");
     }
 
     #[test]

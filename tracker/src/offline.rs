@@ -42,7 +42,7 @@ impl Offline {
     pub(crate) async fn open(config: &Config, folder: Folder) -> Result<Self, OfflineError> {
         let clock = Clock::start();
         let State { store, secret, .. } = folder.open(rand::random()).await?;
-        let settings = config.office(Base::of(config, &config.http.listen).url);
+        let settings = config.office(Base::of(config, &config.http.listen));
         let office = Office::open(store.clone(), &secret, clock, settings).await?;
         if is_behind(&folder, &store).await? {
             catch_up(config, &folder, &store, &office, clock).await?;

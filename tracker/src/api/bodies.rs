@@ -220,6 +220,15 @@ pub struct PolicyCard {
     pub open: bool,
     /// With `{passkey}` in the place of a member's own.
     pub announce_url: String,
+    /// The setting `tracker.public_url` is not set: this is the best address that the tracker knows, and people may need another.
+    pub announce_url_guessed: bool,
+}
+
+impl PolicyCard {
+    /// What stands before the key in announce URLs, and before the API.
+    pub(crate) fn base(&self) -> &str {
+        self.announce_url.split("/{passkey}").next().unwrap_or_default()
+    }
 }
 
 /// `GET /stats`

@@ -33,6 +33,7 @@ async fn policy(State(api): State<Arc<Api>>) -> Answered<PolicyCard> {
         source: Some(settings.source.clone()).filter(|source| !source.is_empty()),
         open: settings.open,
         announce_url: format!("{}/{{passkey}}/announce", settings.announce_base),
+        announce_url_guessed: settings.announce_guessed,
     })
 }
 

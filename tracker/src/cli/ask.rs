@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
+use super::output::{card, tell};
 use super::{Common, Failure};
+use crate::api::bodies::PolicyCard;
 use crate::api::client::{Answer, Client, ClientError, Lines, Payload};
 use crate::config::{Config, Typed};
 use crate::folder::{self, Folder, FolderError};
@@ -196,6 +198,18 @@ impl Api {
         self.client.follow(path).await.map_err(failure)
     }
 
+    /// Says so where announce URLs are only the tracker's guess: whoever is given one must know.
+    pub(super) async fn warn_of_guess(&self) -> Result<(), Failure> {
+        let policy: PolicyCard = card(self.get("/policy").await?)?;
+        if policy.announce_url_guessed {
+            tell(format_args!(
+                "warning: tracker.public_url is not set: {} is a guess, and others may need another address",
+                policy.base()
+            ));
+        }
+        Ok(())
+    }
+
     async fn ask(&self, method: Method, path: &str, payload: Payload) -> Result<Answer, Failure> {
         self.client.send(method, path, payload).await.map_err(failure)
     }
@@ -204,7 +218,7 @@ impl Api {
 fn settings(common: &Common) -> Result<Config, Failure> {
     let (loaded, config) = common.load(Typed::default())?;
     for name in &loaded.unread {
-        super::output::tell(format_args!(
+        tell(format_args!(
             "warning: nothing reads the environment variable {name}"
         ));
     }

@@ -58,6 +58,7 @@ pub(super) fn run(command: Command, common: Common) -> Result<(), Failure> {
             ask::run(&common, State::MadeIfMissing, async |api| {
                 let invitation = api.post("/invitations", &new).await?;
                 let policy: PolicyCard = card(api.get("/policy").await?)?;
+                api.warn_of_guess().await?;
                 show(common.json, invitation, |invitation| made(&invitation, &policy))
             })
         }
@@ -80,11 +81,10 @@ fn made(invitation: &InvitationCard, policy: &PolicyCard) -> String {
         .add_some("code", invitation.code.as_ref())
         .add("for", people(invitation.uses))
         .add("expires", date_or_nothing(invitation.expires));
-    let base = policy.announce_url.split("/{passkey}").next().unwrap_or_default();
     let code = invitation.code.as_deref().unwrap_or_default();
     format!(
         "{facts}\nWhoever has the code becomes a member with\n\n  {}\n",
-        redeem_line(base, "invitations/redeem", code)
+        redeem_line(policy.base(), "invitations/redeem", code)
     )
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Command {
     Add {
         /// What to call it; only the owner sees it
         name: String,
-        /// Gives all rights at the API
+        /// An owner: ends the one-time code of the first start, and is changed by admins alone
         #[arg(long)]
         owner: bool,
         /// When the key stops working: a day such as 2026-12-31, a time such as 90d, or never
@@ -72,6 +72,7 @@ pub(super) fn run(command: Command, common: Common) -> Result<(), Failure> {
         }),
         Command::Show { name } => ask::run(&common, State::There, async |api| {
             let report = api.get(&path(&name, "")).await?;
+            api.warn_of_guess().await?;
             show(common.json, report, |report| self::report(&report))
         }),
         Command::Rotate { name, grace } => {
@@ -102,6 +103,7 @@ fn add(name: String, owner: bool, expires: Option<When>, common: &Common) -> Res
     };
     ask::run(common, State::MadeIfMissing, async |api| {
         let member = api.post("/members", &new).await?;
+        api.warn_of_guess().await?;
         show(common.json, member, |member| brief(&member))
     })
 }
@@ -110,6 +112,7 @@ fn add(name: String, owner: bool, expires: Option<When>, common: &Common) -> Res
 fn change(name: &str, what: &str, body: &impl Serialize, common: &Common) -> Result<(), Failure> {
     ask::run(common, State::There, async |api| {
         let member = api.post(&path(name, what), body).await?;
+        api.warn_of_guess().await?;
         show(common.json, member, |member| brief(&member))
     })
 }

@@ -33,7 +33,7 @@ pub(super) enum Command {
     Set(SetArgs),
     /// Refuse a torrent from now on, with a reason that clients show
     Remove {
-        /// Its info-hash, or the beginning of it
+        /// Its info-hash, or at least the first 8 digits of it
         hash: String,
         /// One short sentence
         #[arg(long, value_name = "TEXT", default_value = "removed")]
@@ -58,7 +58,7 @@ pub(super) struct AddArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// Its info-hash, or the beginning of it
+    /// Its info-hash, or at least the first 8 digits of it
     hash: String,
     /// Write a member's .torrent into this file, with the member's own announce URL
     #[arg(long, value_name = "FILE", requires = "member")]
@@ -74,7 +74,7 @@ pub(super) struct ShowArgs {
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("tariff").required(true).multiple(true)))]
 pub(super) struct SetArgs {
-    /// Its info-hash, or the beginning of it; without, all torrents that have no tariff of their own
+    /// Its info-hash, or at least the first 8 digits of it; without, all torrents that have no tariff of their own
     hash: Option<String>,
     /// What is taken counts for nothing
     #[arg(long, group = "tariff", conflicts_with = "download_percent")]
@@ -231,6 +231,7 @@ async fn show_one(args: ShowArgs, api: &Api, common: &Common) -> Result<(), Fail
     if args.one_torrent_key {
         query.append_pair("one_torrent_key", "true");
     }
+    api.warn_of_guess().await?;
     let bytes = api.bytes(&format!("{path}/file?{}", query.finish())).await?;
     if output == Path::new("-") {
         return write_out(&bytes);
@@ -250,11 +251,14 @@ async fn show_one(args: ShowArgs, api: &Api, common: &Common) -> Result<(), Fail
 /// A file with a key in it is its owner's alone.
 fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
     let mut options = std::fs::File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(bytes)
+    let mut file = options.open(path)?;
+    // It may have been there, and others' to read.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(bytes)
 }
 
 fn facts(torrent: &TorrentCard) -> Facts {

@@ -1,13 +1,14 @@
 //! What the office, the books and the swarms receive of the settings.
 
 use super::Config;
+use crate::address::Base;
 use crate::members::books::BooksSettings;
 use crate::members::office::OfficeSettings;
 use crate::swarm::SwarmLimits;
 
 impl Config {
-    /// What the office needs to know; `announce_base` stands before `/{passkey}/announce`.
-    pub fn office(&self, announce_base: String) -> OfficeSettings {
+    /// What the office needs to know; the base stands before `/{passkey}/announce`.
+    pub fn office(&self, base: Base) -> OfficeSettings {
         let (members, torrents, accounts) = (&self.members, &self.torrents, &self.accounts);
         OfficeSettings {
             rotate_grace: members.rotate_grace,
@@ -19,7 +20,8 @@ impl Config {
             removed_for: torrents.removed_age,
             tariff: accounts.tariff,
             tariff_until: accounts.tariff_until,
-            announce_base,
+            announce_base: base.url,
+            announce_guessed: base.guessed,
         }
     }
 

@@ -25,6 +25,9 @@ const PEER: &str = "peer_id=-TR3000-bbbbbbbbbbbb&port=6881&uploaded=0&downloaded
 
 const OTHER_HASH: &str = "info_hash=zzzzzzzzzzzzzzzzzzzz";
 
+/// Bytes of an entry in the journal.
+const RECORD: u64 = 112;
+
 fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
@@ -244,6 +247,33 @@ async fn an_unregistered_torrent_comes_back_soon_and_a_removed_one_is_told_why()
     let answer = club.ask(&format!("/{key}/announce?{hash}&{PEER}")).await;
     assert_eq!(shown(&answer), "failure: removed: wrong album");
     assert!(answer.contains("8:intervali3600e"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_leave_together_find_all_their_entries_in_the_journal() {
+    for fast_lane in [true, false] {
+        let club = Club::open(fast_lane, |_| ()).await;
+        let (key, hash) = (club.member("anna").await, club.torrent().await);
+        let many = (10..30).map(|number| {
+            let peer = PEER.replace("bbbbbbbbbbbb", &format!("bbbbbbbbbb{number}"));
+            get(&format!("/{key}/announce?{hash}&{peer}&event=started"), "")
+        });
+        let mut stream = TcpStream::connect(club.server.http_addresses()[0]).await.unwrap();
+        let first = ask(&mut stream, &many.collect::<String>()).await;
+        let data = club.server.config().data.unwrap();
+        let entered: u64 = std::fs::read_dir(data)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("journal-"))
+            .map(|entry| entry.metadata().unwrap().len())
+            .sum();
+        let answered = u64::try_from(first.matches("HTTP/1.1 200").count()).unwrap();
+        assert!(
+            answered > 0 && entered / RECORD >= answered,
+            "{answered} answers, {entered} bytes"
+        );
+        club.server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

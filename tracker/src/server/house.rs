@@ -123,7 +123,7 @@ async fn open_members(
             "the secret is new although there are members: nobody's key works, every member needs a new one"
         );
     }
-    let settings = config.office(Base::of(config, http).url);
+    let settings = config.office(Base::of(config, http));
     let opened = Office::open(store.clone(), &secret, clock, settings).await;
     let office = opened.map_err(|source| StartError::Store {
         path: crate::folder::database(folder.path()),

@@ -244,7 +244,7 @@ impl Steering {
         }
         if let Some(crew) = &self.members {
             let base = Base::of(&config, &self.edge.http);
-            crew.office.set_settings(config.office(base.url));
+            crew.office.set_settings(config.office(base));
             crew.books.set_settings(config.books());
             crew.prober.switch(config.reachability);
         }

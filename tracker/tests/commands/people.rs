@@ -258,6 +258,28 @@ fn a_backup_in_an_empty_folder_is_the_same_tracker() {
 }
 
 #[test]
+fn an_announce_url_that_is_a_guess_comes_with_a_warning() {
+    let house = House::new();
+    let warning = "public_url is not set: http://";
+    for words in [
+        &["member", "add", "anna"][..],
+        &["member", "show", "anna"],
+        &["invite", "create"],
+    ] {
+        let said = house.run(words);
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        assert!(
+            said.status.success() && stderr.contains(warning),
+            "{words:?}: {stderr}"
+        );
+    }
+    let config = house.file("tracker.toml");
+    std::fs::write(&config, "[tracker]\npublic_url = \"https://tracker.example\"\n").unwrap();
+    let said = house.run(&["member", "show", "anna", "--config", &config]);
+    assert_eq!(String::from_utf8_lossy(&said.stderr), "");
+}
+
+#[test]
 fn two_commands_at_once_wait_for_each_other() {
     let house = House::new();
     house.object(&["member", "add", "first"]);

@@ -211,6 +211,7 @@ async fn a_program_learns_what_the_tracker_wants_of_torrents() {
         require_private: true,
         source: "home".to_owned(),
         announce_base: "https://tracker.example".to_owned(),
+        announce_guessed: false,
         ..OfficeSettings::default()
     });
     let passkey = house.member("Ada").await;
@@ -220,6 +221,7 @@ async fn a_program_learns_what_the_tracker_wants_of_torrents() {
         "source": "home",
         "open": false,
         "announce_url": "https://tracker.example/{passkey}/announce",
+            "announce_url_guessed": false,
     });
     assert_eq!(policy, wanted);
 }

@@ -95,6 +95,8 @@ pub struct OfficeSettings {
     pub tariff_until: Option<Date>,
     /// What stands before `/{passkey}/announce` in the announce URLs that people are given.
     pub announce_base: String,
+    /// Nobody said so: people may need another address.
+    pub announce_guessed: bool,
 }
 
 impl Default for OfficeSettings {
@@ -110,6 +112,7 @@ impl Default for OfficeSettings {
             tariff: Tariff::default(),
             tariff_until: None,
             announce_base: "http://127.0.0.1:6969".to_owned(),
+            announce_guessed: true,
         }
     }
 }
