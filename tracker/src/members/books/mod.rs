@@ -221,8 +221,27 @@ impl Books {
         };
         tokio::select! {
             () = self.keep(&mut inbox, &stop) => (),
-            () = too_late => warn!("the last accounts and the snapshot were not written in time; the journal has what must last"),
+            () = too_late => {
+                warn!("the last accounts and the snapshot were not written in time; the journal has them");
+                self.testify();
+            }
         }
+    }
+
+    /// Leaves to the journal what the store has not taken, counters in between too.
+    fn testify(&self) {
+        let age = self.state().flush_age + Duration::from_secs(2);
+        let since = Date(
+            self.parts
+                .clock
+                .date()
+                .0
+                .saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
+        );
+        for shard in 0..SHARD_COUNT {
+            self.parts.swarms.testify(shard, since, &*self.journal);
+        }
+        self.journal.settle();
     }
 
     /// Does what is due until told to stop, and then everything once more.

@@ -481,6 +481,18 @@ impl PrivateSwarms {
         }
     }
 
+    /// Enters into the journal how every session of one shard stands that was heard since `since`: what a store that hangs at the
+    /// end did not take. Entries of what it did take after all are worth nothing when they are repeated.
+    pub fn testify(&self, shard: usize, since: Date, scribe: &impl Scribe) {
+        let enter = |(): &(), stripe: &mut Stripe, torrent: TorrentId, swarm: &mut Swarm| {
+            for record in swarm.records().iter().filter(|record| record.heard() >= since) {
+                scribe.enter(stripe.segment, &testimony(torrent, record));
+            }
+            true
+        };
+        self.walk(shard, |_| (), enter);
+    }
+
     /// Takes in what [`Self::collect_shard`] appended `age` ago, in whatever process: ages grow by it. Returns how many sessions
     /// it held. Sessions that are there already stay as they are.
     pub fn restore(
@@ -688,6 +700,39 @@ impl Known {
             wanted: self.wanted,
             entered: self.entered,
         }
+    }
+}
+
+/// A session as it stands, as if it had said so again.
+fn testimony(torrent: TorrentId, record: &Record) -> Entry {
+    let mark = record.mark();
+    let (first, second) = (Some(Which::First), Some(Which::Second));
+    let v4 = |which| record.v4(which).map(|wire| decode_v4(wire).into());
+    let v6 = |which| record.v6(which).map(|wire| decode_v6(wire).into());
+    let found = v4(first).or_else(|| v6(first)).map(|at| (at, Which::First));
+    let found = found.or_else(|| v4(second).or_else(|| v6(second)).map(|at| (at, Which::Second)));
+    let nowhere = (SocketAddr::from(([0; 4], 0)), Which::First);
+    let (address, which) = found.unwrap_or(nowhere);
+    Entry {
+        session: SessionKey {
+            torrent,
+            member: record.member,
+            peer_id: record.peer_id,
+        },
+        which,
+        address,
+        before: Some(mark),
+        report: Report {
+            uploaded: mark.uploaded,
+            downloaded: mark.downloaded,
+            left: mark.left,
+            event: if record.is_here() {
+                Event::None
+            } else {
+                Event::Stopped
+            },
+            date: mark.heard,
+        },
     }
 }
 
