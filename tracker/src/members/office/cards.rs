@@ -125,7 +125,7 @@ pub struct AccountCard {
     pub left: u64,
     pub first_seen: Stamp,
     pub last_seen: Stamp,
-    /// The beginning of the peer id.
+    /// The program and its version, as far as its peer id tells.
     pub client: String,
 }
 

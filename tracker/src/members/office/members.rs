@@ -7,6 +7,7 @@ use super::{
     AccountCard, Actor, AddMember, MarkCard, MemberCard, MemberReport, MemberState, Office, OfficeError,
     Stamp, announce_url, words,
 };
+use crate::members::clients::Client;
 use crate::members::directory::{Seat, folded};
 use crate::members::ids::{Date, MemberId};
 use crate::members::store::{AccountRow, Kind, MemberRow, NewMember, Role, StoreError, Taken, TorrentRow};
@@ -368,7 +369,6 @@ pub(super) fn shown_name(torrent: &TorrentRow) -> String {
 }
 
 pub(super) fn account_card(account: &AccountRow, member: &str, torrent: Option<&TorrentRow>) -> AccountCard {
-    let client = account.client.iter().filter(|byte| byte.is_ascii_graphic());
     AccountCard {
         member: member.to_owned(),
         torrent: torrent.map(shown_name).unwrap_or_default(),
@@ -387,6 +387,6 @@ pub(super) fn account_card(account: &AccountRow, member: &str, torrent: Option<&
         left: account.left,
         first_seen: Stamp(account.first_seen),
         last_seen: Stamp(account.last_seen),
-        client: client.map(|byte| char::from(*byte)).collect(),
+        client: Client::of_beginning(account.client).to_string(),
     }
 }
