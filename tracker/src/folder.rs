@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
@@ -15,6 +15,10 @@ use crate::members::store::{Store, StoreError};
 
 /// Bytes of the secret.
 const SECRET: usize = 32;
+
+/// Where a link lies in place of a file of ours, nothing is written through it.
+#[expect(clippy::cast_possible_wrap, reason = "a flag of one low bit")]
+const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
 
 /// Why a folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,7 @@ impl Folder {
     /// Opens the database and the secret. A start on a restored backup moves the secret out of it; a start on an empty folder
     /// makes both, the secret from `dice`.
     pub async fn open(&self, dice: [u8; SECRET]) -> Result<State, FolderError> {
+        close_database(&database(&self.path))?;
         let store = Store::open(&database(&self.path)).await?;
         let path = secret(&self.path);
         let restored = store.restored_secret().await?;
@@ -115,6 +120,7 @@ pub fn create(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(NO_LINK)
         .open(path)?;
     // The mode above is for new files only.
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -160,7 +166,8 @@ fn lock(path: &Path) -> Result<File, FolderError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o600);
+        .mode(0o600)
+        .custom_flags(NO_LINK);
     let mut file = options.open(path.join("lock")).map_err(data)?;
     if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if errno != Errno::WOULDBLOCK {
@@ -176,6 +183,21 @@ fn lock(path: &Path) -> Result<File, FolderError> {
     file.set_len(0).and_then(|()| file.rewind()).map_err(data)?;
     writeln!(file, "{}", std::process::id()).map_err(data)?;
     Ok(file)
+}
+
+/// A database that others could read, as a restored backup often is, is closed to them; so are the files that `SQLite` keeps
+/// beside it, which take its mode.
+fn close_database(path: &Path) -> Result<(), FolderError> {
+    for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        let open = fs::symlink_metadata(&path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 != 0);
+        if open {
+            warn!(file = %path.display(), "others could read this part of the database; now they cannot");
+            fs::set_permissions(&path, Permissions::from_mode(0o600))
+                .map_err(|source| FolderError::Data { path, source })?;
+        }
+    }
+    Ok(())
 }
 
 /// The secret, if there is one. One that others could read is closed to them, with a warning.
@@ -275,6 +297,33 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert_eq!(folder.open([1; 32]).await.unwrap().secret, [3; 32]);
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_others_could_read_is_closed_to_them() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = taken(&place);
+        folder.open([1; 32]).await.unwrap().store.close().await;
+        let path = database(place.path());
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let state = folder.open([1; 32]).await.unwrap();
+        for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+            assert_eq!(mode(&part), 0o600, "{}", part.display());
+        }
+        state.store.close().await;
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let place = tempfile::tempdir().unwrap();
+        let precious = place.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        for name in ["lock", "snapshot"] {
+            std::os::unix::fs::symlink(&precious, place.path().join(name)).unwrap();
+        }
+        Folder::take(place.path()).unwrap_err();
+        create(&place.path().join("snapshot")).unwrap_err();
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
 
     #[tokio::test]

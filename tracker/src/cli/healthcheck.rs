@@ -30,8 +30,11 @@ pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
             "admin.listen is off, so there is nobody to ask; give --admin ADDR",
         ));
     };
-    let answer =
-        ask(address).map_err(|error| Failure::Failed(format!("no answer from {address}: {error}")))?;
+    let answer = ask(address).map_err(|error| {
+        Failure::Failed(format!(
+            "no answer from {address}: {error}; if the tracker runs, say where it answers with --admin ADDR"
+        ))
+    })?;
     let status = answer.lines().next().unwrap_or_default();
     if !status.contains(" 200 ") {
         return Err(Failure::Failed(format!("{address} answers {status:?}")));

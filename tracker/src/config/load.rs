@@ -206,13 +206,20 @@ impl Setting {
         match self.default {
             toml::Value::Integer(_) => text.parse().map_or_else(|_| other(), toml::Value::Integer),
             toml::Value::Boolean(_) => text.parse().map_or_else(|_| other(), toml::Value::Boolean),
-            toml::Value::Array(_) => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                items.map(toml::Value::from).collect::<Vec<_>>().into()
-            }
+            toml::Value::Array(_) => list(text),
             _ => other(),
         }
     }
+}
+
+/// A list as in the file, or just its items with commas between them; `[::1]:6969` alone is one of these.
+fn list(text: &str) -> toml::Value {
+    let table: Option<toml::Table> = format!("list = {text}").parse().ok();
+    let written = table.and_then(|mut table| table.remove("list"));
+    written.filter(toml::Value::is_array).unwrap_or_else(|| {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(toml::Value::from).collect::<Vec<_>>().into()
+    })
 }
 
 impl Typed {

@@ -151,6 +151,16 @@ fn a_list_in_a_variable_may_have_spaces_or_be_empty() {
 }
 
 #[test]
+fn a_list_in_a_variable_may_be_written_as_in_the_file() {
+    let pairs = [
+        ("TRACKER__HTTP__TRUSTED_PROXIES", r#"["10.0.0.0/8", "fd00::/8"]"#),
+        ("TRACKER__HTTP__LISTEN", "[::1]:2"),
+    ];
+    let file = loaded("", &pairs, Typed::default()).unwrap().file;
+    assert_eq!((file.http.trusted_proxies.len(), file.http.listen.len()), (2, 1));
+}
+
+#[test]
 fn a_log_filter_that_is_none_is_refused_before_the_tracker_starts() {
     refused(
         "[tracker]\nlog = \"a=b=c\"\n",

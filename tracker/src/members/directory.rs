@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::ids::{Date, MemberId, TorrentId};
 use super::keys::{self, Claim, KeyFields, KeyKind, Passkey, Secret};
@@ -323,9 +324,16 @@ fn seat_of(seats: &[Option<Arc<Seat>>], member: MemberId) -> Option<&Arc<Seat>> 
     seats.get(member.0 as usize)?.as_ref()
 }
 
-/// A name as it is compared.
+/// A name as it is compared: neither case, nor the way in which accents are written, nor what nobody sees makes two names of one.
 pub(super) fn folded(name: &str) -> String {
-    name.trim().to_lowercase()
+    let seen = |letter: &char| {
+        !matches!(
+            letter,
+            '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}'
+        )
+    };
+    let plain: String = name.trim().nfkc().filter(seen).collect();
+    plain.to_lowercase()
 }
 
 impl Seat {

@@ -150,12 +150,30 @@ async fn names_are_one_line_and_nobody_elses() {
         name: name.to_owned(),
         ..AddMember::default()
     };
-    for wrong in ["", "   ", &"x".repeat(65), "a\nb", "a\0", "..", "."] {
+    for wrong in [
+        "",
+        "   ",
+        &"x".repeat(65),
+        "a\nb",
+        "a\0",
+        "..",
+        ".",
+        "\u{202e}nnA",
+        "\u{200b}",
+    ] {
         is_invalid(desk.office.add_member(&Actor::Owner, add(wrong)).await, "name");
     }
     let taken = desk.office.add_member(&Actor::Owner, add("aNN")).await;
     assert!(matches!(taken, Err(OfficeError::Exists { what: "member", name }) if name == "Ann"));
     desk.add(&"ß".repeat(64)).await;
+    desk.add("José").await;
+    for twin in ["Jose\u{301}", "Jos\u{200b}é", "ＪＯＳÉ"] {
+        let taken = desk.office.add_member(&Actor::Owner, add(twin)).await;
+        assert!(
+            matches!(taken, Err(OfficeError::Exists { .. })),
+            "{twin:?} {taken:?}"
+        );
+    }
     assert!(matches!(
         desk.office.member("nobody").await,
         Err(OfficeError::NotFound { .. })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::OfficeError;
+use crate::members::directory::folded;
 use crate::members::ids::Date;
 use crate::members::store::TimedTariff;
 use crate::members::torrent_file::SOURCE_MAX;
@@ -45,7 +46,7 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<String, OfficeErro
             format!("a name has 1 to {NAME_MAX} characters, not {length}"),
         ));
     }
-    if name.chars().any(char::is_control) || matches!(name, "." | "..") {
+    if !is_line(name) || matches!(name, "." | "..") || folded(name).is_empty() {
         return Err(invalid(field, "a name is one line of text"));
     }
     Ok(name.to_owned())
@@ -66,10 +67,16 @@ fn line(field: &'static str, text: &str, max: usize) -> Result<String, OfficeErr
     if length > max {
         return Err(invalid(field, format!("{length} characters are more than {max}")));
     }
-    if text.chars().any(char::is_control) {
+    if !is_line(text) {
         return Err(invalid(field, "is more than one line of text"));
     }
     Ok(text.to_owned())
+}
+
+/// Nothing in it ends a line, or turns what follows around.
+fn is_line(text: &str) -> bool {
+    let turns = |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !text.chars().any(|letter| letter.is_control() || turns(letter))
 }
 
 /// Several lines.
