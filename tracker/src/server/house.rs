@@ -372,7 +372,7 @@ impl Keeping {
             written
         };
         if tokio::time::timeout(LAST_WORDS, last).await.is_ok() {
-            info!("all is written");
+            info!("the books are closed");
         } else {
             warn!("not all was written in time; the journal has the rest");
         }

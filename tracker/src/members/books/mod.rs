@@ -222,7 +222,7 @@ impl Books {
         tokio::select! {
             () = self.keep(&mut inbox, &stop) => (),
             () = too_late => {
-                warn!("the last accounts and the snapshot were not written in time; the journal has them");
+                warn!("the last accounts and the snapshot were not written in time; they are left to the journal");
                 self.testify();
             }
         }
@@ -271,7 +271,10 @@ impl Books {
                 }
             }
         }
-        let _ = inbox.flusher.flush(true).await;
+        if inbox.flusher.flush(true).await.is_err() {
+            warn!("the last accounts were not taken by the database; they are left to the journal");
+            self.testify();
+        }
         while let Ok(suspicion) = inbox.notes.try_recv() {
             inbox.marks.write(&self.parts.store, suspicion).await;
         }
