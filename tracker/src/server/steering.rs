@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use shared::moment::Moment;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -73,6 +74,33 @@ struct Now {
     clients: ClientRules,
     load_percent: u32,
     learned: (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    patience: Patience,
+}
+
+/// After how much silence a peer is forgotten. Who was told a longer interval under settings before is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Patience {
+    timeout: Duration,
+    /// The longer one, and until when it counts.
+    before: Option<(Duration, Moment)>,
+}
+
+impl Patience {
+    fn at(&self, now: Moment) -> Duration {
+        match self.before {
+            Some((longer, until)) if now < until => longer.max(self.timeout),
+            _ => self.timeout,
+        }
+    }
+
+    fn set(&mut self, timeout: Duration, now: Moment) {
+        if timeout == self.timeout {
+            return;
+        }
+        let so_far = self.at(now);
+        self.before = (timeout < so_far).then(|| (so_far, now + so_far));
+        self.timeout = timeout;
+    }
 }
 
 impl Now {
@@ -172,6 +200,10 @@ impl Steering {
     pub(super) fn new(config: Config, built: &Built, edge: Edge) -> Result<Arc<Self>, ClientRuleError> {
         let now = Now {
             clients: ClientRules::parse(&config.clients.allow, &config.clients.deny)?,
+            patience: Patience {
+                timeout: config.announce.peer_timeout,
+                before: None,
+            },
             config,
             load_percent: Pace::default().load_percent,
             learned: (None, None),
@@ -242,6 +274,8 @@ impl Steering {
             Some(Look::Bad(error)) => said.push(format!("the certificate stays as it was: {error}")),
             Some(Look::Same) | None => (),
         }
+        let moment = self.desk.clock.now();
+        now.patience.set(config.announce.peer_timeout, moment);
         if let Some(crew) = &self.members {
             let base = Base::of(&config, &self.edge.http);
             crew.office.set_settings(config.office(base));
@@ -257,7 +291,10 @@ impl Steering {
     /// After how much silence a peer is forgotten, and a session.
     pub(super) fn patience(&self) -> (Duration, Duration) {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        (now.config.announce.peer_timeout, now.config.members.session_age)
+        (
+            now.patience.at(self.desk.clock.now()),
+            now.config.members.session_age,
+        )
     }
 
     /// Takes the load and what was learned into account.
@@ -308,5 +345,29 @@ pub(super) async fn pulse(steering: Arc<Steering>, metrics: Arc<Metrics>, stop: 
             .unwrap_or(u64::MAX)
             .max(1);
         steering.follow(came / secs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_a_longer_interval_is_not_forgotten_because_the_settings_have_changed() {
+        let (long, short) = (Duration::from_secs(4_000), Duration::from_secs(400));
+        let mut patience = Patience {
+            timeout: long,
+            before: None,
+        };
+        let at = |secs| Moment::START + Duration::from_secs(secs);
+        patience.set(short, at(100));
+        assert_eq!(patience.at(at(4_099)), long);
+        assert_eq!(patience.at(at(4_100)), short);
+        // Another reload meanwhile neither forgets that nor makes it longer.
+        patience.set(short, at(200));
+        assert_eq!(patience.at(at(4_099)), long);
+        assert_eq!(patience.at(at(4_100)), short);
+        patience.set(Duration::from_secs(5_000), at(300));
+        assert_eq!(patience.at(at(300)), Duration::from_secs(5_000));
     }
 }
