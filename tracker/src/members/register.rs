@@ -265,6 +265,17 @@ impl Register {
             _ => 0,
         };
     }
+
+    /// Takes a torrent out for good.
+    pub(super) fn remove(&self, row: &TorrentRow) {
+        for (hash, _) in wire_hashes(row) {
+            self.by_hash.remove_if(&hash, |_, entry| entry.torrent == row.id);
+        }
+        self.terms.remove(&row.id);
+        if row.removed.is_none() {
+            self.served.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 /// The hashes under which a torrent is announced.

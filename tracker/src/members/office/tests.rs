@@ -12,6 +12,7 @@ use crate::members::ids::{TorrentId, Which};
 use crate::members::keys::{KeyFields, KeyKind};
 use crate::members::refusal::Refusal;
 use crate::members::register::Found;
+use crate::members::store::NewTorrent;
 
 const NOW: Date = Date(1_800_000_000);
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -599,6 +600,36 @@ async fn private_and_source_are_set_on_the_way_in_and_the_change_is_said() {
             .await,
         "source",
     );
+}
+
+#[tokio::test]
+async fn both_learnt_hashes_of_a_hybrid_become_one_torrent_when_its_file_is_added() {
+    let desk = Desk::new().await;
+    let sent = Metainfo::read(&golden("hybrid_one.torrent")).unwrap();
+    let first = sent.info.info_hash_v1().unwrap();
+    let second = sent.info.info_hash_v2().unwrap().truncated();
+    for hash in [first, second] {
+        let learnt = NewTorrent {
+            info_hash_v1: Some(hash),
+            ..NewTorrent::default()
+        };
+        desk.office.store.insert_torrent(&learnt).await.unwrap();
+    }
+    let desk = desk.again().await;
+    assert_eq!(desk.office.register.len(), 2);
+    desk.torrent(&golden("hybrid_one.torrent")).await.unwrap();
+    let found = |register: &Register| {
+        (
+            register.look_up(&first),
+            register.look_up(&second),
+            register.len(),
+        )
+    };
+    let one = TorrentId(1);
+    let both = (Some((one, Which::First)), Some((one, Which::Second)), 1);
+    assert_eq!(found(&desk.office.register), both);
+    let desk = desk.again().await;
+    assert_eq!(found(&desk.office.register), both);
 }
 
 #[tokio::test]

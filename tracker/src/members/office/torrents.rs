@@ -64,8 +64,13 @@ impl Office {
             description,
             file: prepared.bytes.clone(),
         };
-        let row = if let Some(known) = self.known(&prepared).await? {
-            self.complete(known, new).await?
+        let mut known = self.known(&prepared).await?.into_iter();
+        let row = if let Some(first) = known.next() {
+            for other in known {
+                self.store.delete_torrent(other.id).await?;
+                self.register.remove(&other);
+            }
+            self.complete(first, new).await?
         } else {
             let row = self.store.insert_torrent(&new).await.map_err(taken)?;
             self.register.put(None, &row);
@@ -119,26 +124,29 @@ impl Office {
         Ok(prepared)
     }
 
-    /// The torrent that has one of these hashes already, if it may be completed or come back. A hybrid is one torrent, so
-    /// both hashes must not be two.
-    async fn known(&self, prepared: &Prepared) -> Result<Option<TorrentRow>, OfficeError> {
+    /// The torrents that have one of these hashes already, if they may be completed or come back. Two are those of a hybrid of
+    /// which only the hashes were known: it is one torrent, so the second goes, and its sums stay.
+    async fn known(&self, prepared: &Prepared) -> Result<Vec<TorrentRow>, OfficeError> {
         let second = prepared.hashes.v2.map(|hash| hash.truncated());
         let hashes = prepared.hashes.v1.into_iter().chain(second);
-        let mut known: Option<TorrentRow> = None;
+        let mut known: Vec<TorrentRow> = Vec::new();
         for hash in hashes {
             let Some((id, _)) = self.register.look_up(&hash) else {
                 continue;
             };
+            if known.iter().any(|known| known.id == id) {
+                continue;
+            }
             let row = self.row(id).await?;
-            let bare = row.name.is_empty() && row.files == 0;
-            let other = known.as_ref().is_some_and(|known| known.id != row.id);
-            if other || !bare && row.removed.is_none() {
+            let is_bare = |row: &TorrentRow| row.name.is_empty() && row.files == 0;
+            let fits = known.is_empty() || is_bare(&row) && known.iter().all(is_bare);
+            if !fits || !is_bare(&row) && row.removed.is_none() {
                 return Err(OfficeError::Exists {
                     what: TORRENT,
                     name: format!("{} ({hash})", row.name),
                 });
             }
-            known = Some(row);
+            known.push(row);
         }
         Ok(known)
     }
