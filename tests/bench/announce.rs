@@ -9,7 +9,6 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +19,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::epoll;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use shared::id::InfoHash;
 use tests::measure::{Cpu, Running, built_beside, free_address, installed, triple, wall};
+use tracker::clock::Clock;
+use tracker::folder::Folder;
+use tracker::members::office::{Actor, AddMember, Office, OfficeSettings};
+use tracker::members::store::NewTorrent;
 
 /// Requests in flight, a connection and a source address each.
 const CLIENTS: usize = 64;
@@ -309,17 +313,21 @@ const MEMBERS: usize = 256;
 
 /// Settings under which every announce is a whole one: nobody comes too early, the generator's few members may have many peers,
 /// and the load does not change the answers.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 3] = [
     "TRACKER__ANNOUNCE__MIN_INTERVAL_SECS=0",
     "TRACKER__ANNOUNCE__LOAD_PER_SEC=1000000",
     "TRACKER__MEMBERS__PEERS_PER_TORRENT=1000",
-    "TRACKER__TORRENTS__OPEN=true",
 ];
 
-fn start_ours(folder: &Path, private: bool) -> anyhow::Result<Rival> {
+fn start_ours(folder: &Path, population: &Population, private: bool) -> anyhow::Result<Rival> {
     let address = free_address(Ipv4Addr::LOCALHOST)?;
     let name = if private { "private" } else { "public" };
     let data = folder.join(name);
+    let keys = if private {
+        register(&data, population)?
+    } else {
+        Vec::new()
+    };
     let program = built_beside("tracker")?;
     let mut arguments: Vec<_> = SETTINGS.map(String::from).to_vec();
     arguments.push(program.display().to_string());
@@ -330,39 +338,43 @@ fn start_ours(folder: &Path, private: bool) -> anyhow::Result<Rival> {
         arguments.push("--public".to_owned());
     }
     let env = installed("env").context("env is not installed")?;
-    let running = Running::start(Some(0), &env, &arguments)?;
-    wait_until_open(address)?;
     Ok(Rival {
         name,
         keeps: true,
         address,
-        running,
-        keys: if private { add_members(&data)? } else { Vec::new() },
+        running: Running::start(Some(0), &env, &arguments)?,
+        keys,
         uploaded: AtomicU64::new(0),
     })
 }
 
-/// Adds members over the control socket, and returns their keys.
-fn add_members(data: &Path) -> anyhow::Result<Vec<String>> {
-    (0..MEMBERS).map(|number| add_member(data, number)).collect()
-}
-
-fn add_member(data: &Path, number: usize) -> anyhow::Result<String> {
-    let mut stream = UnixStream::connect(data.join("control.sock")).context("the control socket")?;
-    let body = format!("{{\"name\":\"member-{number}\"}}");
-    write!(
-        stream,
-        "POST /api/v1/members HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let key = answer
-        .split_once("\"passkey\":\"")
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .map(|(key, _)| key.to_owned());
-    key.with_context(|| format!("no key in {answer}"))
+/// A folder of a private tracker that knows all torrents and some members, whose keys it returns.
+#[tokio::main(flavor = "current_thread")]
+async fn register(data: &Path, population: &Population) -> anyhow::Result<Vec<String>> {
+    let taken = Folder::take(data)?;
+    let state = taken.open(rand::random()).await?;
+    let (store, clock) = (state.store, Clock::start());
+    for (number, hash) in population.hashes.iter().enumerate() {
+        let new = NewTorrent {
+            info_hash_v1: Some(InfoHash(*hash)),
+            name: format!("torrent {number}"),
+            added: clock.date(),
+            ..NewTorrent::default()
+        };
+        store.insert_torrent(&new).await?;
+    }
+    let office = Office::open(store.clone(), &state.secret, clock, OfficeSettings::default()).await?;
+    let mut keys = Vec::new();
+    for number in 0..MEMBERS {
+        let new = AddMember {
+            name: format!("member-{number}"),
+            ..AddMember::default()
+        };
+        let card = office.add_member(&Actor::Owner, new).await?;
+        keys.push(card.passkey.context("a new member has a key")?);
+    }
+    store.close().await;
+    Ok(keys)
 }
 
 fn start_opentracker(folder: &Path, population: &Population) -> anyhow::Result<Option<Rival>> {
@@ -467,8 +479,8 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let population = Population::new(args.torrents, args.peers, &mut dice);
     let mut rivals = vec![
-        start_ours(folder.path(), false)?,
-        start_ours(folder.path(), true)?,
+        start_ours(folder.path(), &population, false)?,
+        start_ours(folder.path(), &population, true)?,
     ];
     rivals.extend(start_opentracker(folder.path(), &population)?);
     for rival in &rivals {
