@@ -14,7 +14,7 @@ use super::ids::{Date, MemberId, TorrentId};
 use super::keys::{self, Claim, KeyFields, KeyKind, Passkey, Secret};
 use super::refusal::Refusal;
 use super::rules::{Charged, Credit};
-use super::store::{Kind, MemberRow, Sums};
+use super::store::{Kind, MemberRow, Totals};
 
 /// Told with every answer to the old key, while it works beside the new one.
 const OLD_KEY: &str = "this key ends soon: take a fresh .torrent or link";
@@ -305,18 +305,17 @@ impl Directory {
     }
 
     /// What the store knows of a member's giving and taking; at start only.
-    pub(super) fn load_totals(&self, member: MemberId, sums: &Sums) {
+    pub(super) fn load_totals(&self, member: MemberId, totals: &Totals) {
         let seats = self.seats.load();
         let Some(seat) = seat_of(&seats, member) else {
             return;
         };
         let live = &seat.live;
-        live.uploaded.store(sums.uploaded, Relaxed);
-        live.downloaded.store(sums.downloaded, Relaxed);
-        live.upload_credit.store(sums.upload_credit, Relaxed);
-        live.download_charge.store(sums.download_charge, Relaxed);
-        live.last_seen
-            .store(sums.last_seen.map_or(0, |date| date.0), Relaxed);
+        live.uploaded.store(totals.uploaded, Relaxed);
+        live.downloaded.store(totals.downloaded, Relaxed);
+        live.upload_credit.store(totals.upload_credit, Relaxed);
+        live.download_charge.store(totals.download_charge, Relaxed);
+        live.last_seen.store(totals.last_seen.0, Relaxed);
     }
 }
 

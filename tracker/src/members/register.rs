@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use shared::id::InfoHash;
+use shared::id::{InfoHash, InfoHashV2};
 use tokio::sync::mpsc;
 
 use super::ids::{Date, TorrentId, Which};
 use super::rules::Tariff;
-use super::store::{TimedTariff, TorrentRow};
+use super::store::{PlainTorrent, TimedTariff, TorrentRow};
 
 /// A tracker is young for so long: whoever is unregistered asks again soon.
 const YOUTH: Duration = Duration::from_secs(600);
@@ -236,6 +236,19 @@ impl Register {
         self.slow.store(false, Relaxed);
     }
 
+    /// Takes a torrent in that is like all others, at a start.
+    pub(super) fn put_plain(&self, row: &PlainTorrent) {
+        for (hash, which) in wire_hashes(row.info_hash_v1, row.info_hash_v2) {
+            let entry = Entry {
+                torrent: row.id,
+                which,
+                has_terms: false,
+            };
+            self.by_hash.insert(hash, entry);
+        }
+        self.served.fetch_add(1, Relaxed);
+    }
+
     /// Takes a torrent in, or what has become of it. `former` is the row that it replaces.
     pub(super) fn put(&self, former: Option<&TorrentRow>, row: &TorrentRow) {
         let has_terms = row.removed.is_some() || row.tariff.is_some();
@@ -247,7 +260,7 @@ impl Register {
             };
             self.terms.insert(row.id, terms);
         }
-        for (hash, which) in wire_hashes(row) {
+        for (hash, which) in wire_hashes(row.info_hash_v1, row.info_hash_v2) {
             let entry = Entry {
                 torrent: row.id,
                 which,
@@ -279,15 +292,10 @@ impl Register {
 }
 
 /// The hashes under which a torrent is announced.
-fn wire_hashes(row: &TorrentRow) -> impl Iterator<Item = (InfoHash, Which)> {
-    let second = row.info_hash_v2.map(|hash| hash.truncated());
-    let which = if row.info_hash_v1.is_some() {
-        Which::Second
-    } else {
-        Which::First
-    };
-    let first = row.info_hash_v1.map(|hash| (hash, Which::First));
-    first.into_iter().chain(second.map(|hash| (hash, which)))
+fn wire_hashes(v1: Option<InfoHash>, v2: Option<InfoHashV2>) -> impl Iterator<Item = (InfoHash, Which)> {
+    let which = if v1.is_some() { Which::Second } else { Which::First };
+    let second = v2.map(|hash| (hash.truncated(), which));
+    v1.map(|hash| (hash, Which::First)).into_iter().chain(second)
 }
 
 impl Tariffs {

@@ -188,13 +188,24 @@ impl Office {
     ) -> Result<Arc<Self>, StoreError> {
         let directory = Directory::new(Secret::new(secret), network_rule(&settings));
         directory.put(store.members().await?);
-        for (member, sums) in store.sums_by_member().await? {
-            directory.load_totals(member, &sums);
-        }
         let (register, strangers) = Register::new(rand::random(), clock.date());
-        for row in store.torrents().await? {
-            register.put(None, &row);
-        }
+        let totals = async {
+            for (member, sums) in store.totals_by_member().await? {
+                directory.load_totals(member, &sums);
+            }
+            Ok(())
+        };
+        let torrents = async {
+            for row in store.plain_torrents().await? {
+                register.put_plain(&row);
+            }
+            for row in store.peculiar_torrents().await? {
+                register.put(None, &row);
+            }
+            Ok(())
+        };
+        // Two readers of the store: both take a while where there is a lot.
+        tokio::try_join!(totals, torrents)?;
         register.set_people_tariff(store.tariff().await?);
         let tokens = store.tokens().await?;
         let office = Self {

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt as _;
 
 use super::connection::{Statement, Writing};
 use super::value::{MOST, array, bounded, date, maybe_date, number};
-use super::{AccountRow, Answer, NOBODY, NOTHING, Store, Sums};
+use super::{AccountRow, Answer, NOBODY, NOTHING, Store, Sums, Totals};
 use crate::members::ids::{Date, MemberId, TorrentId};
 use crate::members::ledger::{AccountDelta, Changes, SessionKey};
 use crate::members::rules::Mark;
@@ -40,6 +40,12 @@ const SUMS: &str = "SUM(uploaded >> 32) AS uploaded_high, SUM(uploaded & 4294967
     SUM(seeded_secs >> 32) AS seeded_secs_high, SUM(seeded_secs & 4294967295) AS seeded_secs_low,
     SUM(completions >> 32) AS completions_high, SUM(completions & 4294967295) AS completions_low,
     COUNT(*) AS accounts, MIN(first_seen) AS first_seen, MAX(last_seen) AS last_seen FROM accounts";
+
+/// Only what members are shown all the time.
+const TOTALS: &str = "SELECT member, SUM(uploaded >> 32), SUM(uploaded & 4294967295),
+    SUM(downloaded >> 32), SUM(downloaded & 4294967295), SUM(upload_credit >> 32), SUM(upload_credit & 4294967295),
+    SUM(download_charge >> 32), SUM(download_charge & 4294967295), MAX(last_seen)
+    FROM accounts GROUP BY member ORDER BY member";
 
 impl Store {
     /// The generation of the last flush that was written; 0 at first.
@@ -121,13 +127,19 @@ impl Store {
         self.read(find.bind(id.0).bind(limit), account).await
     }
 
-    /// The sums of every member that has accounts; those of the forgotten under [`NOBODY`].
-    pub async fn sums_by_member(&self) -> Answer<Vec<(MemberId, Sums)>> {
-        let find = sqlx::query(AssertSqlSafe(format!(
-            "SELECT member, {SUMS} GROUP BY member ORDER BY member"
-        )));
-        self.read(find, |row| Ok((MemberId(number(row, "member")?), sums(row)?)))
-            .await
+    /// The bytes of every member that has accounts, those of the forgotten under [`NOBODY`], and when it was last seen. A start reads a million accounts for it.
+    pub async fn totals_by_member(&self) -> Answer<Vec<(MemberId, Totals)>> {
+        self.read(sqlx::query(TOTALS), |row| {
+            let totals = Totals {
+                uploaded: whole(row.try_get(1)?, row.try_get(2)?),
+                downloaded: whole(row.try_get(3)?, row.try_get(4)?),
+                upload_credit: whole(row.try_get(5)?, row.try_get(6)?),
+                download_charge: whole(row.try_get(7)?, row.try_get(8)?),
+                last_seen: Date(row.try_get(9)?),
+            };
+            Ok((MemberId(row.try_get(0)?), totals))
+        })
+        .await
     }
 
     /// The sums of every torrent that has accounts. What was uploaded and what was downloaded should balance.
@@ -418,14 +430,8 @@ fn account(row: &SqliteRow) -> sqlx::Result<AccountRow> {
 
 fn sums(row: &SqliteRow) -> sqlx::Result<Sums> {
     let sum = |column: &str| {
-        let high: u64 = number(row, &format!("{column}_high"))?;
-        let low: u64 = number(row, &format!("{column}_low"))?;
-        // More than 64 bits of bytes were never sent.
-        Ok::<u64, sqlx::Error>(
-            high.checked_mul(1 << 32)
-                .and_then(|high| high.checked_add(low))
-                .unwrap_or(u64::MAX),
-        )
+        let high = row.try_get(&*format!("{column}_high"))?;
+        Ok::<u64, sqlx::Error>(whole(high, row.try_get(&*format!("{column}_low"))?))
     };
     Ok(Sums {
         uploaded: sum("uploaded")?,
@@ -438,4 +444,11 @@ fn sums(row: &SqliteRow) -> sqlx::Result<Sums> {
         first_seen: maybe_date(row, "first_seen")?,
         last_seen: maybe_date(row, "last_seen")?,
     })
+}
+
+/// A sum of which both halves were summed. More than 64 bits of bytes were never sent.
+fn whole(high: i64, low: i64) -> u64 {
+    let high = high.cast_unsigned().checked_mul(1 << 32);
+    high.and_then(|high| high.checked_add(low.cast_unsigned()))
+        .unwrap_or(u64::MAX)
 }

@@ -20,7 +20,7 @@ pub use connection::Store;
 pub use error::{BackupError, RedeemError, StoreError, Taken};
 pub use rows::{
     AccountRow, AuditRow, InvitationRow, Kind, MarkRow, MemberRow, NOBODY, NOTHING, NewInvitation, NewMember,
-    NewToken, NewTorrent, Role, Scope, Sums, TimedTariff, TokenRow, TorrentRow,
+    NewToken, NewTorrent, PlainTorrent, Role, Scope, Sums, TimedTariff, TokenRow, TorrentRow, Totals,
 };
 
 type Answer<T> = Result<T, StoreError>;

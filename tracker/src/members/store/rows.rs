@@ -137,6 +137,24 @@ pub struct NewToken {
 /// A tariff and the date on which it ends.
 pub type TimedTariff = (Tariff, Option<Date>);
 
+/// What a member has given and taken in all its torrents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub uploaded: u64,
+    pub downloaded: u64,
+    pub upload_credit: u64,
+    pub download_charge: u64,
+    pub last_seen: Date,
+}
+
+/// A registered torrent that differs from others in nothing but its hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainTorrent {
+    pub id: TorrentId,
+    pub info_hash_v1: Option<InfoHash>,
+    pub info_hash_v2: Option<InfoHashV2>,
+}
+
 /// A registered torrent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TorrentRow {

@@ -5,8 +5,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::connection::Statement;
-use super::value::{bounded, date, dated, maybe_array, maybe_member, number, tariff};
-use super::{Answer, NOTHING, NewTorrent, Store, TimedTariff, TorrentRow, accounts};
+use super::value::{bounded, date, dated, maybe_array, maybe_hash, maybe_member, number, tariff};
+use super::{Answer, NOTHING, NewTorrent, PlainTorrent, Store, TimedTariff, TorrentRow, accounts};
 use crate::members::ids::TorrentId;
 
 const INSERT: &str = "INSERT INTO torrents (info_hash_v1, info_hash_v2, name, size, files, private, source, added, added_by, description,
@@ -15,6 +15,10 @@ const INSERT: &str = "INSERT INTO torrents (info_hash_v1, info_hash_v2, name, si
 const UPDATE: &str = "UPDATE torrents SET upload_percent = $1, download_percent = $2, tariff_until = $3, info_hash_v1 = $4, info_hash_v2 = $5,
     name = $6, size = $7, files = $8, private = $9, source = $10, added_by = $11, description = $12, removed_since = $13,
     removed_reason = $14 WHERE id = $15";
+
+const PLAIN: &str = "SELECT id, info_hash_v1, info_hash_v2 FROM torrents WHERE removed_since IS NULL AND upload_percent IS NULL";
+
+const PECULIAR: &str = "SELECT * FROM torrents WHERE removed_since IS NOT NULL OR upload_percent IS NOT NULL";
 
 const COUNT: &str = r"SELECT COUNT(*) AS total FROM torrents
     WHERE name LIKE $1 ESCAPE '\' OR hex(info_hash_v1) LIKE $2 ESCAPE '\' OR hex(info_hash_v2) LIKE $2 ESCAPE '\'";
@@ -33,6 +37,24 @@ impl Store {
     pub async fn torrents(&self) -> Answer<Vec<TorrentRow>> {
         self.read(sqlx::query("SELECT * FROM torrents ORDER BY id"), torrent)
             .await
+    }
+
+    /// The numbers and hashes of torrents that are served as all are; a start reads them by the hundred thousand.
+    pub async fn plain_torrents(&self) -> Answer<Vec<PlainTorrent>> {
+        let find = sqlx::query(PLAIN);
+        self.read(find, |row| {
+            Ok(PlainTorrent {
+                id: TorrentId(row.try_get(0)?),
+                info_hash_v1: maybe_hash(row.try_get(1)?)?.map(InfoHash),
+                info_hash_v2: maybe_hash(row.try_get(2)?)?.map(InfoHashV2),
+            })
+        })
+        .await
+    }
+
+    /// The others: removed ones, and those with a tariff of their own.
+    pub async fn peculiar_torrents(&self) -> Answer<Vec<TorrentRow>> {
+        self.read(sqlx::query(PECULIAR), torrent).await
     }
 
     /// One torrent, removed or not.

@@ -69,6 +69,16 @@ pub(super) fn maybe_array<const N: usize>(row: &SqliteRow, column: &str) -> sqlx
     fits.transpose()
 }
 
+/// A hash, if there is one.
+pub(super) fn maybe_hash<const N: usize>(bytes: Option<&[u8]>) -> sqlx::Result<Option<[u8; N]>> {
+    let fits = bytes.map(|bytes| {
+        bytes
+            .try_into()
+            .map_err(|_| odd("info_hash", format!("{} bytes instead of {N}", bytes.len())))
+    });
+    fits.transpose()
+}
+
 /// A date and a text that are there together or not at all.
 pub(super) fn dated(row: &SqliteRow, date: &str, text: &str) -> sqlx::Result<Option<(Date, String)>> {
     let words: Option<String> = row.try_get(text)?;

@@ -15,7 +15,7 @@ async fn a_new_store_knows_nothing() {
     let store = &fixture.store;
     assert_eq!(store.generation().await.unwrap(), 0);
     assert_eq!(fixture.sessions(None).await, []);
-    assert_eq!(store.sums_by_member().await.unwrap(), []);
+    assert_eq!(store.totals_by_member().await.unwrap(), []);
     assert_eq!(
         store.sums_of_member(MemberId(1)).await.unwrap(),
         super::super::Sums::default()
@@ -218,7 +218,7 @@ proptest! {
                     fixture = fixture.reopened().await;
                 }
             }
-            let sums = fixture.store.sums_by_member().await.unwrap();
+            let sums = fixture.store.totals_by_member().await.unwrap();
             let uploaded: BTreeMap<_, _> = sums.into_iter().map(|(member, sums)| (member, sums.uploaded)).collect();
             assert_eq!(uploaded, model.uploaded);
             assert_eq!(fixture.sessions(None).await, model.sessions.into_iter().collect::<Vec<_>>());

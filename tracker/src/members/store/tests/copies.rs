@@ -120,7 +120,7 @@ async fn a_backup_of_a_busy_tracker_is_one_moment_of_it() {
         let generation = copy.generation().await.unwrap();
         assert!(generation >= seen);
         seen = generation;
-        let sums = copy.sums_by_member().await.unwrap();
+        let sums = copy.totals_by_member().await.unwrap();
         assert!(sums.iter().all(|(_, sums)| sums.uploaded == generation));
         copy.close().await;
     }

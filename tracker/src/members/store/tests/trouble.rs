@@ -87,7 +87,7 @@ async fn a_full_disk_is_told_and_nothing_of_the_flush_stays() {
     assert_eq!(fixture.sessions(None).await, []);
     // The connection that failed is gone, and with it the limit.
     fixture.store.write(&changes(&gains, 1), 1).await.unwrap();
-    assert_eq!(fixture.store.sums_by_member().await.unwrap().len(), 5_000);
+    assert_eq!(fixture.store.totals_by_member().await.unwrap().len(), 5_000);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn overwritten_pages_are_damage_when_they_are_read() {
     file.write_all(&vec![0x5a; usize::try_from(length).unwrap() - 40 * 4096])
         .unwrap();
     let store = Store::open(&fixture.database()).await.unwrap();
-    let sums = store.sums_by_member().await.map(|sums| sums.len());
+    let sums = store.totals_by_member().await.map(|sums| sums.len());
     let sessions = store.sessions_newer(None, |_, _| {}).await;
     let damaged = [sums.map(|_| ()), sessions.map(|_| ())]
         .into_iter()
