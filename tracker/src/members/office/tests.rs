@@ -841,7 +841,7 @@ async fn an_unknown_hash_is_written_down_before_anything_can_name_its_number() {
         panic!("{found:?}");
     };
     assert_eq!(which, Which::First);
-    let stored = desk.office.store.torrents().await.unwrap();
+    let stored = desk.office.store.plain_torrents().await.unwrap();
     assert_eq!(
         (stored.len(), stored[0].id, stored[0].info_hash_v1),
         (1, torrent, Some(hash))

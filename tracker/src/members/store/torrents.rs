@@ -33,12 +33,6 @@ const SET_FILE: &str = "INSERT INTO torrent_files (torrent, bytes) VALUES ($1, $
     ON CONFLICT (torrent) DO UPDATE SET bytes = excluded.bytes";
 
 impl Store {
-    /// All torrents, by number, removed ones too.
-    pub async fn torrents(&self) -> Answer<Vec<TorrentRow>> {
-        self.read(sqlx::query("SELECT * FROM torrents ORDER BY id"), torrent)
-            .await
-    }
-
     /// The numbers and hashes of torrents that are served as all are; a start reads them by the hundred thousand.
     pub async fn plain_torrents(&self) -> Answer<Vec<PlainTorrent>> {
         let find = sqlx::query(PLAIN);

@@ -2,7 +2,7 @@
 
 use shared::id::{InfoHash, InfoHashV2};
 
-use super::super::{NOTHING, NewTorrent, StoreError, Taken};
+use super::super::{NOTHING, NewTorrent, PlainTorrent, StoreError, Taken};
 use super::{Fixture, changes, hashed};
 use crate::members::ids::{Date, TorrentId};
 use crate::members::rules::Tariff;
@@ -37,7 +37,7 @@ async fn a_torrent_is_found_again_as_it_was_written() {
     assert!(fixture.store.update_torrent(&row).await.unwrap());
     fixture.store.set_torrent_file(row.id, b"new").await.unwrap();
     let fixture = fixture.reopened().await;
-    assert_eq!(fixture.store.torrents().await.unwrap(), [row.clone()]);
+    assert_eq!(fixture.store.torrent(row.id).await.unwrap(), Some(row.clone()));
     assert_eq!(
         fixture.store.torrent_file(row.id).await.unwrap(),
         Some(b"new".to_vec())
@@ -47,6 +47,32 @@ async fn a_torrent_is_found_again_as_it_was_written() {
     assert!(!fixture.store.update_torrent(&row).await.unwrap());
     let no_torrent = fixture.store.set_torrent_file(row.id, b"new").await;
     assert!(matches!(no_torrent, Err(StoreError::Gone)), "{no_torrent:?}");
+}
+
+#[tokio::test]
+async fn a_start_reads_every_torrent_once() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let hybrid = NewTorrent {
+        info_hash_v2: Some(InfoHashV2([9; 32])),
+        ..hashed(1)
+    };
+    let plain = store.insert_torrent(&hybrid).await.unwrap();
+    let free = NewTorrent {
+        tariff: Some((FREE, None)),
+        ..hashed(2)
+    };
+    let free = store.insert_torrent(&free).await.unwrap();
+    let mut removed = store.insert_torrent(&hashed(3)).await.unwrap();
+    removed.removed = Some((Date(7), "grandmother asked".to_owned()));
+    assert!(store.update_torrent(&removed).await.unwrap());
+    let expected = PlainTorrent {
+        id: plain.id,
+        info_hash_v1: plain.info_hash_v1,
+        info_hash_v2: plain.info_hash_v2,
+    };
+    assert_eq!(store.plain_torrents().await.unwrap(), [expected]);
+    assert_eq!(store.peculiar_torrents().await.unwrap(), [free, removed]);
 }
 
 #[tokio::test]
