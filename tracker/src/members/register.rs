@@ -281,7 +281,7 @@ impl Register {
 
     /// Takes a torrent out for good.
     pub(super) fn remove(&self, row: &TorrentRow) {
-        for (hash, _) in wire_hashes(row) {
+        for (hash, _) in wire_hashes(row.info_hash_v1, row.info_hash_v2) {
             self.by_hash.remove_if(&hash, |_, entry| entry.torrent == row.id);
         }
         self.terms.remove(&row.id);
