@@ -26,7 +26,7 @@ use tracker::members::ids::{MemberId, TorrentId, Which};
 use tracker::members::ledger::{Entry, Scribe};
 use tracker::members::office::{Actor, AddMember, Office, OfficeSettings};
 use tracker::members::rules::Tariff;
-use tracker::members::store::{NewTorrent, Store};
+use tracker::members::store::{Kind, NewMember, NewTorrent, Role, Store};
 use tracker::snapshot::Keeper;
 use tracker::swarm::private::{MemberVisit, PrivateSwarms};
 use tracker::swarm::{Policy, SwarmLimits, Swarms, Visit};
@@ -94,6 +94,7 @@ async fn fill_private(folder: &Path, args: &Args) -> anyhow::Result<String> {
     let (store, clock) = (state.store, Clock::start());
     let dice = &mut SmallRng::seed_from_u64(1);
     register(&store, args.torrents, clock).await?;
+    invite(&store, clock).await?;
     let office = Office::open(store.clone(), &state.secret, clock, OfficeSettings::default()).await?;
     let new = AddMember {
         name: "bench".to_owned(),
@@ -159,6 +160,25 @@ async fn register(store: &Store, torrents: u32, clock: Clock) -> anyhow::Result<
         };
         let row = store.insert_torrent(&new).await?;
         anyhow::ensure!(row.id == TorrentId(torrent + 1), "torrents are numbered from 1");
+    }
+    Ok(())
+}
+
+/// The members whose peers are here: nobody else's would be let back in.
+async fn invite(store: &Store, clock: Clock) -> anyhow::Result<()> {
+    for number in 1..=MEMBERS {
+        let new = NewMember {
+            name: format!("member {number}"),
+            role: Role::Member,
+            kind: Kind::Member,
+            created: clock.date(),
+            invited_by: None,
+            expires: None,
+            scope: None,
+            notes: String::new(),
+        };
+        let row = store.insert_member(&new).await?;
+        anyhow::ensure!(row.id == MemberId(number), "members are numbered from 1");
     }
     Ok(())
 }
