@@ -435,7 +435,22 @@ fn load(rival: &Rival, population: &Population) -> anyhow::Result<()> {
     let mut generator = Generator::new(rival, population, rival.keeps)?;
     let tally = generator.run(|client| Some((*queues.get_mut(client)?.next()?, Kind::Load)))?;
     println!("{}: {} peers announced", rival.name, tally.answers);
-    Ok(())
+    wait_until_idle(&rival.running)
+}
+
+/// A million new sessions are written for a while after they were answered; that is none of the stretches' work.
+fn wait_until_idle(running: &Running) -> anyhow::Result<()> {
+    let start = wall();
+    let mut before = Cpu::of(running.pid())?;
+    while start.elapsed() < Duration::from_secs(120) {
+        std::thread::park_timeout(Duration::from_secs(6));
+        let now = Cpu::of(running.pid())?;
+        if now.since(before).total() < 0.2 {
+            return Ok(());
+        }
+        before = now;
+    }
+    anyhow::bail!("it is still at work two minutes after its peers have announced")
 }
 
 /// One measured stretch: CPU s per million, of it user, answers per second, bytes an answer.
