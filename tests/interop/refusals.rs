@@ -63,6 +63,10 @@ impl Desk {
     }
 
     fn start(&self, client: Client, torrents: &[PathBuf]) -> MembersClient {
+        self.start_at(client, torrents, None)
+    }
+
+    fn start_at(&self, client: Client, torrents: &[PathBuf], upload_rate: Option<u64>) -> MembersClient {
         let host = self.lab.host();
         assert_ne!(host.ipv4(), self.host.ipv4());
         MembersClient::start(
@@ -73,7 +77,7 @@ impl Desk {
                 folder: &self.folder.path().join("into"),
                 scratch: &self.folder.path().join("scratch"),
                 whole: false,
-                upload_rate: None,
+                upload_rate,
             },
         )
     }
@@ -151,6 +155,40 @@ fn shows_every_refusal(client: Client, name: &str) {
         &desk.start(client, &[torrent]),
         &[&format!("client not allowed here: {name}")],
     );
+}
+
+/// Announces every few seconds, as it was told, until the owner asks for more time between two; the next one is too early.
+fn shows_that_it_came_too_early(client: Client) {
+    let eager =
+        "[announce]\ninterval_secs = 60\nsmall_interval_secs = 2\nmin_interval_secs = 1\njitter_secs = 0\n";
+    let desk = Desk::open(eager);
+    let key = desk.tracker.add_member("anna");
+    let torrent = desk.torrent("early", &key, "");
+    desk.register(&torrent);
+    let peer = desk.start_at(client, &[torrent], Some(600_000));
+    desk.tracker.wait_for_metric("tracker_requests_total", 2.0);
+    let calm = "[announce]\ninterval_secs = 600\nsmall_interval_secs = 300\nmin_interval_secs = 300\njitter_secs = 0\n";
+    desk.tracker.rewrite_settings(calm);
+    desk.tracker.command(&["reload"]).run(LIMIT).succeeded();
+    shows(
+        &peer,
+        &["too early: no peers this time, please keep to min interval"],
+    );
+}
+
+#[test]
+fn an_early_announce_is_told_by_libtorrent() {
+    shows_that_it_came_too_early(Client::Libtorrent);
+}
+
+#[test]
+fn an_early_announce_is_told_by_transmission() {
+    shows_that_it_came_too_early(Client::Transmission);
+}
+
+#[test]
+fn an_early_announce_is_told_by_aria2() {
+    shows_that_it_came_too_early(Client::Aria2);
 }
 
 #[test]
