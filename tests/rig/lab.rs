@@ -133,19 +133,12 @@ impl Home {
 
     #[track_caller]
     fn nft(&self, script: &str) {
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &self.router.namespace, "nft", "-f", "-"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("`ip` was there a moment ago");
-        child
-            .stdin
-            .take()
-            .expect("stdin is piped")
-            .write_all(script.as_bytes())
-            .expect("`nft` reads its script");
+        let fed = feed(
+            &["netns", "exec", &self.router.namespace, "nft", "-f", "-"],
+            script,
+        );
         assert!(
-            child.wait().expect("`nft` ends").success(),
+            fed,
             "these tests need `nft` (package nftables) and a kernel with it: {script}"
         );
     }
@@ -257,8 +250,15 @@ fn ip(words: &str) {
 /// Several commands in one namespace at once: a process each would be slower than the network they make.
 #[track_caller]
 fn ip_batch(namespace: &str, script: &str) {
+    let fed = feed(&["-n", namespace, "-batch", "-"], script);
+    assert!(fed, "ip -n {namespace} failed at:\n{script}");
+}
+
+/// Runs `ip` with a script to read; says whether all went well.
+#[track_caller]
+fn feed(words: &[&str], script: &str) -> bool {
     let mut child = Command::new("ip")
-        .args(["-n", namespace, "-batch", "-"])
+        .args(words)
         .stdin(Stdio::piped())
         .spawn()
         .expect("`ip` was there a moment ago");
@@ -267,11 +267,8 @@ fn ip_batch(namespace: &str, script: &str) {
         .take()
         .expect("stdin is piped")
         .write_all(script.as_bytes())
-        .expect("`ip` reads its script");
-    assert!(
-        child.wait().expect("`ip` ends").success(),
-        "ip -n {namespace} failed at:\n{script}"
-    );
+        .expect("it reads its script");
+    child.wait().expect("it ends").success()
 }
 
 fn delete_namespace(name: &str) {

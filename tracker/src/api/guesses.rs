@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use shared::moment::Moment;
 
+use crate::http::slots::Source;
+
 /// Wrong keys in one go. A member who mistypes has a few tries.
 const BURST: u32 = 10;
 
@@ -23,21 +25,11 @@ pub(crate) struct Guesses {
     sources: Mutex<BTreeMap<Source, Moment>>,
 }
 
-/// Who guesses. The families cannot meet: no unicast IPv6 address begins with 64 bits of this kind.
-type Source = u64;
-
-fn source(address: IpAddr) -> Source {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => 0xFFFF_FFFF_0000_0000 | u64::from(u32::from(v4)),
-        IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or_default(),
-    }
-}
-
 impl Guesses {
     /// How long this address must wait before it may show a key; none where it may now.
     pub(crate) fn wait(&self, address: IpAddr, now: Moment) -> Option<Duration> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let clear = *sources.get(&source(address))?;
+        let clear = *sources.get(&Source::of(address))?;
         // The debt is the time until all tries are back.
         let wait = clear.since(now).checked_sub(RECOVERY * (BURST - 1))?;
         (!wait.is_zero()).then_some(wait)
@@ -46,7 +38,7 @@ impl Guesses {
     /// Counts a wrong key.
     pub(crate) fn wrong(&self, address: IpAddr, now: Moment) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = source(address);
+        let source = Source::of(address);
         if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
             forget(&mut sources, now);
         }

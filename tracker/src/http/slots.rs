@@ -1,7 +1,7 @@
 //! How many connections are open, in all and from one address. A slot is taken when a connection is accepted and comes
 //! back when its holder is dropped, on whatever thread that happens.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,27 +35,18 @@ pub(crate) struct Slot {
     source: Option<Source>,
 }
 
-/// Who opened it: an IPv4 address or an IPv6 /64, which is what one customer is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(u64);
+/// One customer's addresses: an IPv4 address or an IPv6 /64. Connections and guesses are counted by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Source(u64);
 
 impl Source {
-    /// None for this machine itself: a proxy here speaks for everyone.
-    fn of(address: IpAddr) -> Option<Self> {
-        match address {
-            _ if address.is_loopback() => None,
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
             // Whatever begins with ff is multicast in IPv6 and opens no connection, so the families cannot meet.
-            IpAddr::V4(v4) => Some(Self(0xFFFF_FFFF_0000_0000 | u64::from(u32::from(v4)))),
-            IpAddr::V6(v6) => Some(Self(upper_half(v6))),
+            IpAddr::V4(v4) => Self(0xFFFF_FFFF_0000_0000 | u64::from(u32::from(v4))),
+            IpAddr::V6(v6) => Self(u64::try_from(u128::from(v6) >> 64).unwrap_or_default()),
         }
     }
-}
-
-fn upper_half(address: Ipv6Addr) -> u64 {
-    let [a, b, c, d, ..] = address.segments();
-    [a, b, c, d]
-        .into_iter()
-        .fold(0, |half, segment| half << 16 | u64::from(segment))
 }
 
 impl Slots {
@@ -81,7 +72,8 @@ impl Slots {
 
     /// Room for one more connection from there, if there is any.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
-        self.take_of(Source::of(address))
+        // A proxy on this machine itself speaks for everyone.
+        self.take_of((!address.is_loopback()).then(|| Source::of(address)))
     }
 
     /// Room for one more connection that speaks for many: a trusted proxy's, or one over a Unix socket.

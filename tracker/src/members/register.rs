@@ -19,9 +19,6 @@ use super::ids::{Date, TorrentId, Which};
 use super::rules::Tariff;
 use super::store::{PlainTorrent, TimedTariff, TorrentRow};
 
-/// A tracker is young for so long: whoever is unregistered asks again soon.
-const YOUTH: Duration = Duration::from_secs(600);
-
 /// An announce waits no longer for its torrent to be registered.
 const WELCOME_WAIT: Duration = Duration::from_millis(20);
 
@@ -56,7 +53,6 @@ pub struct Register {
     served: AtomicUsize,
     tariffs: ArcSwap<Tariffs>,
     removed_secs: AtomicU64,
-    started: Date,
     welcome: AtomicBool,
     /// The store did not answer in time; nobody waits until it does.
     slow: AtomicBool,
@@ -97,7 +93,7 @@ pub(super) struct Stranger {
 
 impl Register {
     /// An empty register, and where the hashes come out that it wants to have registered.
-    pub(super) fn new(hash_key: [u64; 4], started: Date) -> (Self, mpsc::Receiver<Stranger>) {
+    pub(super) fn new(hash_key: [u64; 4]) -> (Self, mpsc::Receiver<Stranger>) {
         let [a, b, c, d] = hash_key;
         let hasher = ahash::RandomState::with_seeds(a, b, c, d);
         let (strangers, receiver) = mpsc::channel(WELCOME_QUEUE);
@@ -107,7 +103,6 @@ impl Register {
             served: AtomicUsize::new(0),
             tariffs: ArcSwap::default(),
             removed_secs: AtomicU64::new(0),
-            started,
             welcome: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             strangers,
@@ -197,11 +192,6 @@ impl Register {
     pub fn tariff(&self, torrent: TorrentId, date: Date) -> Tariff {
         let own = self.terms.get(&torrent).and_then(|terms| terms.tariff);
         self.tariffs.load().best(own, date)
-    }
-
-    /// Whether the tracker has just started, so that a torrent may be registered any moment.
-    pub fn young(&self, date: Date) -> bool {
-        date.since(self.started) < YOUTH
     }
 
     /// Torrents that are served.
@@ -345,7 +335,7 @@ mod tests {
     }
 
     fn with(row: &TorrentRow) -> Register {
-        let (register, _) = Register::new([1, 2, 3, 4], NOW);
+        let (register, _) = Register::new([1, 2, 3, 4]);
         register.set_rules((Tariff::default(), None), 30 * DAY, false);
         register.put(None, row);
         register
@@ -411,7 +401,7 @@ mod tests {
 
     #[test]
     fn what_was_removed_long_ago_is_not_welcome_again() {
-        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        let (register, mut strangers) = Register::new([1, 2, 3, 4]);
         register.set_rules((Tariff::default(), None), DAY, true);
         let gone = TorrentRow {
             removed: Some((NOW, String::new())),
@@ -477,13 +467,6 @@ mod tests {
     }
 
     #[test]
-    fn a_tracker_is_young_for_ten_minutes() {
-        let register = with(&row(Some(V1), None));
-        assert!(register.young(NOW + Duration::from_secs(599)));
-        assert!(!register.young(NOW + Duration::from_secs(600)));
-    }
-
-    #[test]
     fn torrents_are_found_by_the_beginning_of_any_hash() {
         let register = with(&row(Some(V1), Some(V2)));
         assert_eq!(register.beginning_with("01010101"), [TorrentId(1)]);
@@ -498,7 +481,7 @@ mod tests {
 
     #[test]
     fn strangers_are_handed_on_once_the_settings_welcome_them() {
-        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        let (register, mut strangers) = Register::new([1, 2, 3, 4]);
         assert_eq!(register.find(&V1, NOW), Found::Unknown);
         assert!(strangers.try_recv().is_err());
         register.set_rules((Tariff::default(), None), DAY, true);
@@ -514,7 +497,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_twice_for_a_store_that_does_not_answer() {
-        let (register, mut strangers) = Register::new([1, 2, 3, 4], NOW);
+        let (register, mut strangers) = Register::new([1, 2, 3, 4]);
         register.set_rules((Tariff::default(), None), DAY, true);
         for _ in 0..1_000 {
             // A thousand waits would take twenty seconds.

@@ -188,7 +188,7 @@ impl Office {
     ) -> Result<Arc<Self>, StoreError> {
         let directory = Directory::new(Secret::new(secret), network_rule(&settings));
         directory.put(store.members().await?);
-        let (register, strangers) = Register::new(rand::random(), clock.date());
+        let (register, strangers) = Register::new(rand::random());
         let totals = async {
             for (member, sums) in store.totals_by_member().await? {
                 directory.load_totals(member, &sums);

@@ -17,4 +17,4 @@ mod model;
 mod tests;
 
 pub(in crate::swarm) use record::{Families, Standing};
-pub use swarms::{MemberAnnounced, MemberSession, MemberVisit, PrivateSwarms, Stay};
+pub use swarms::{MemberAnnounced, MemberVisit, PrivateSwarms, Stay};

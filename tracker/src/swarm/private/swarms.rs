@@ -33,9 +33,6 @@ use crate::swarm::{Outcome, Policy, Refusal, SHARD_COUNT, SnapshotError, SwarmLi
 /// The form of a private chunk of a snapshot.
 const FORM: u8 = 2;
 
-/// Sessions shown at most where somebody asks for a member's in one torrent.
-const SHOWN_MAX: usize = 1_000;
-
 /// One announce of a member, whose key and torrent the edge has found good.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberVisit<'a> {
@@ -86,9 +83,10 @@ pub enum Stay {
     Forgotten,
 }
 
-/// A session as its member and the owner see it.
+/// A session as tests look at it.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberSession {
+pub(crate) struct MemberSession {
     pub torrent: TorrentId,
     pub peer_id: PeerId,
     pub mark: Mark,
@@ -99,9 +97,10 @@ pub struct MemberSession {
     pub reachable: bool,
 }
 
+#[cfg(test)]
 impl MemberSession {
     /// Is its peer in the swarm?
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.v4.is_some() || self.v6.is_some()
     }
 }
@@ -602,13 +601,13 @@ impl PrivateSwarms {
     }
 
     /// The sessions of a member in a torrent, peers first.
-    pub fn sessions_of(&self, torrent: TorrentId, member: MemberId) -> Vec<MemberSession> {
+    #[cfg(test)]
+    pub(crate) fn sessions_of(&self, torrent: TorrentId, member: MemberId) -> Vec<MemberSession> {
         let swarm = self.map.get(&torrent);
         let records = swarm.iter().flat_map(|swarm| swarm.records());
         records
             .filter(|record| record.member == member)
             .map(|record| MemberSession::of(torrent, record))
-            .take(SHOWN_MAX)
             .collect()
     }
 
@@ -774,6 +773,7 @@ impl MemberVisit<'_> {
     }
 }
 
+#[cfg(test)]
 impl MemberSession {
     fn of(torrent: TorrentId, record: &Record) -> Self {
         Self {
