@@ -356,6 +356,7 @@ impl World {
             have,
             info: self.album.info.clone(),
             private: false,
+            files: std::sync::Arc::default(),
         }
     }
 
@@ -440,6 +441,7 @@ impl World {
                 let delay = self.some_time(Duration::from_secs(2));
                 self.post(delay, Event::Tracked { node });
             }
+            Output::CopySeen { .. } => (),
             Output::PieceDone { piece } => _ = self.node(node).have.insert(piece),
             Output::Finished => {
                 let now = self.now;

@@ -23,7 +23,7 @@ use crate::net::dialer;
 use crate::net::handshake::HandshakeError;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
 use crate::net::uploader::{Outgoing, Trouble};
-use crate::torrent::{Content, Direction, Input, Output, PeerKey, Settings, Status, Torrent, Why};
+use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
 const REST_AFTER: Duration = Duration::from_secs(60);
@@ -267,6 +267,9 @@ impl Driver {
                 Output::Metadata { info } => self.take_metadata(&info),
                 Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
                 Output::PieceDone { piece } => self.piece_done(piece),
+                Output::CopySeen { address } => {
+                    debug!(%address, torrent = %self.spec.label, "has everything")
+                }
                 Output::Finished => self.finished(),
             }
         }
@@ -573,7 +576,16 @@ fn content(opened: &Opened) -> Content {
         have: opened.have.clone(),
         info: info.raw_bytes(),
         private: info.private(),
+        files: file_spans(info),
     }
+}
+
+fn file_spans(info: &Info) -> Arc<[FileSpan]> {
+    let spans = info.files().iter().map(|file| FileSpan {
+        start: file.offset,
+        length: file.length,
+    });
+    spans.collect()
 }
 
 async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {

@@ -66,6 +66,7 @@ fn hear(complete: bool, handshake: Handshake, messages: &[Message]) -> (Torrent,
         have,
         info: Bytes::from_static(b"de"),
         private: false,
+        files: std::sync::Arc::default(),
     };
     let info_hash = INFO_HASH.parse().expect("a hash");
     let identity = Identity {

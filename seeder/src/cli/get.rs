@@ -15,7 +15,7 @@ use super::gauge::Gauge;
 use super::inspect::read_torrent;
 use super::session::Stop;
 use super::{Failure, events, print, session, state};
-use crate::engine::{AddTorrent, Engine, Event, Mode, Source};
+use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source};
 use crate::torrent::Status;
 
 /// Download a torrent
@@ -100,6 +100,7 @@ fn from_link(link: &str) -> Result<Wanted, Failure> {
             // A link has no tiers; each tracker is one of its own (BEP 9).
             trackers: magnet.trackers.iter().map(|url| vec![url.clone()]).collect(),
             peers: magnet.peers.clone(),
+            options: Options::default(),
             source: Source::Magnet(Box::new(magnet)),
         },
     })
@@ -115,6 +116,7 @@ fn from_file(file: &Path) -> Result<Wanted, Failure> {
             mode: Mode::Get,
             trackers: metainfo.trackers.clone(),
             peers: Vec::new(),
+            options: Options::default(),
             source: Source::Metainfo(Arc::new(metainfo)),
         },
     })

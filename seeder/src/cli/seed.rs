@@ -13,7 +13,7 @@ use super::flags::PortFlags;
 use super::inspect::read_torrent;
 use super::session::Stop;
 use super::{Failure, events, print, session, state, tell};
-use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
+use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
 
 /// Seed torrents whose content is there already; nothing is ever written to it
 #[derive(Debug, clap::Args)]
@@ -91,6 +91,7 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut 
             root: args.content.clone(),
             mode: Mode::Seed,
             peers: Vec::new(),
+            options: Options::default(),
         };
         names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
     }

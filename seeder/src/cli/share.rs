@@ -25,7 +25,7 @@ use super::session;
 use super::session::Stop;
 use super::state::Lock;
 use super::{Failure, create, print, qr, state, tell};
-use crate::engine::{AddTorrent, Engine, Event, Mode, Source, TorrentKey};
+use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
 
 /// The tracker's port for everyone (DESIGN §2), unless it is taken.
 const TRACKER_PORT: u16 = 6969;
@@ -254,6 +254,7 @@ impl Share {
                 mode: Mode::Seed,
                 trackers: places.own_tiers.clone(),
                 peers: Vec::new(),
+                options: Options::default(),
             };
             added.insert(engine.add(torrent).await.map_err(Failure::failed)?, shared);
         }

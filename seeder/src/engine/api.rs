@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::announce;
 use shared::id::{InfoHash, PeerId};
@@ -10,7 +11,7 @@ use shared::magnet::Magnet;
 use shared::metainfo::{Info, Metainfo};
 
 use crate::discovery::trackers;
-use crate::torrent::Status;
+use crate::torrent::{Status, Wishes};
 
 /// One torrent of this engine. Never used twice while the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +67,56 @@ pub struct AddTorrent {
     pub trackers: Vec<Vec<String>>,
     /// Peers known beforehand.
     pub peers: Vec<SocketAddr>,
+    pub options: Options,
+}
+
+/// How a torrent is treated; all of it can be changed while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub wishes: Wishes,
+    /// How much of what is on disk is hashed before it is believed.
+    pub check: Check,
+    /// It rests: no peers, no announces.
+    pub paused: bool,
+    pub limits: TorrentLimits,
+    pub goals: Goals,
+    /// Web seeds beside those that the torrent names (BEP 19).
+    pub web_seeds: Vec<String>,
+    /// Hand out each piece once before any twice, while others have nothing (BEP 16).
+    pub super_seed: bool,
+}
+
+/// How much of what is on disk is hashed before it is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// Resume data are believed as far as sizes and times agree; what is given is hashed once before it leaves.
+    #[default]
+    Lazy,
+    /// The same, and of every file one piece at least is hashed now.
+    Quick,
+    /// Everything is hashed now.
+    Full,
+}
+
+/// Bounds of one torrent. `None` has none of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TorrentLimits {
+    /// Bytes a second of payload and protocol together.
+    pub upload: Option<u64>,
+    pub download: Option<u64>,
+    pub connections: Option<usize>,
+    pub upload_slots: Option<usize>,
+}
+
+/// When a torrent has been given enough: the first goal that is reached pauses it. None means for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Goals {
+    /// Bytes given for each byte of the torrent.
+    pub ratio: Option<f64>,
+    /// Time as a seed.
+    pub time: Option<Duration>,
+    /// Other complete peers that were seen within a week.
+    pub copies: Option<u32>,
 }
 
 /// What is known of it.

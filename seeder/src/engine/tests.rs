@@ -38,6 +38,7 @@ fn torrent(rig: &Rig, root: &str, mode: Mode, peers: &[SocketAddr]) -> AddTorren
         mode,
         trackers: Vec::new(),
         peers: peers.to_vec(),
+        options: Options::default(),
     }
 }
 

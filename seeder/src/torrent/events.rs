@@ -1,6 +1,7 @@
 //! The words between a torrent's machine and its driver: what happened, what is wanted, and the facts for those who ask.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,35 @@ pub struct PeerKey(pub u64);
 pub enum Direction {
     Incoming,
     Outgoing,
+    /// We called a web seed (BEP 19), which answers requests and says nothing else.
+    Web,
+}
+
+/// Where a file lies in the space that pieces cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSpan {
+    pub start: u64,
+    pub length: u64,
+}
+
+/// How much a file is wanted. What sorts higher is fetched first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Not at all; pieces that a wanted file touches are fetched all the same.
+    Skip,
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+/// What of a torrent is wanted, and in which order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// By file; files beyond the end of the list are [`Priority::Normal`].
+    pub files: Arc<[Priority]>,
+    /// From the first piece to the last, for those who look while it comes.
+    pub sequential: bool,
 }
 
 /// What a torrent is about, once its metadata are known.
@@ -29,6 +59,8 @@ pub struct Content {
     /// The raw `info` dictionary, which others may ask for (BEP 9).
     pub info: Bytes,
     pub private: bool,
+    /// Every file of the torrent, padding among them, in its order.
+    pub files: Arc<[FileSpan]>,
 }
 
 /// By what the torrent knows itself and is known.
@@ -130,6 +162,13 @@ pub enum Input {
     },
     /// [`Output::Metadata`] was good and the files are open.
     Content(Content),
+    /// Somebody wants other files, or another order.
+    Wishes(Wishes),
+    /// These pieces are on disk no more, or no more what they were: they are claimed no longer, and fetched again where
+    /// the torrent may write.
+    Lost {
+        pieces: Vec<PieceIndex>,
+    },
     /// The deadline is reached.
     Tick,
 }
@@ -178,6 +217,10 @@ pub enum Output {
     /// Verified and told to everyone.
     PieceDone {
         piece: PieceIndex,
+    },
+    /// A peer at this address has everything: another copy of the torrent was seen.
+    CopySeen {
+        address: IpAddr,
     },
     /// Every piece is verified. Comes once, and not for a torrent that was complete from the start.
     Finished,

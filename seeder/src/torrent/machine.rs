@@ -120,7 +120,7 @@ impl Torrent {
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
             Input::Content(content) => self.open(now, content, rng),
-            Input::Tick => (),
+            Input::Wishes(_) | Input::Lost { .. } | Input::Tick => (),
         }
         self.settle(now, rng);
         #[cfg(debug_assertions)]

@@ -21,5 +21,7 @@ mod timer;
 
 mod upload;
 
-pub use events::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Status, Why};
+pub use events::{
+    Content, Direction, FileSpan, Identity, Input, Output, PeerKey, Priority, Settings, Status, Why, Wishes,
+};
 pub use machine::Torrent;

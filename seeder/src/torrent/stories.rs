@@ -47,6 +47,7 @@ impl Story {
                 have: bits,
                 info: info(),
                 private: false,
+                files: std::sync::Arc::default(),
             }
         });
         let info_hash = InfoHash::from_slice(&Sha1::digest(info())).unwrap();
@@ -685,6 +686,7 @@ fn what_a_peer_said_before_the_metadata_counts_after_them() {
         have,
         info: info(),
         private: false,
+        files: std::sync::Arc::default(),
     };
     let outputs = story.tell(Input::Content(content));
     assert!(sent(1, &outputs).contains(&Message::Interested));
