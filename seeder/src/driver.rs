@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use shared::geometry::{Block, PieceIndex};
-use shared::metainfo::Info;
+use shared::metainfo::{FileKind, Info};
 use shared::peer_wire::{Handshake, Reserved, frame_limit};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -264,6 +264,9 @@ impl Driver {
                 Output::Dial { address } => self.dial(address),
                 Output::Disconnect { peer, why } => self.disconnect(peer, &why),
                 Output::Ban { address, why } => self.ban(address, &why),
+                Output::BanWebSeed { seed, why } => {
+                    warn!(seed, %why, torrent = %self.spec.label, "web seed banned");
+                }
                 Output::Metadata { info } => self.take_metadata(&info),
                 Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
                 Output::PieceDone { piece } => self.piece_done(piece),
@@ -584,6 +587,7 @@ fn file_spans(info: &Info) -> Arc<[FileSpan]> {
     let spans = info.files().iter().map(|file| FileSpan {
         start: file.offset,
         length: file.length,
+        padding: file.kind == FileKind::Padding,
     });
     spans.collect()
 }

@@ -12,6 +12,15 @@ const ACCUSATIONS_MAX: u32 = 6;
 /// Connections that may end by rudeness before the address is banned.
 const RUDE_MAX: u32 = 5;
 
+/// Whom a block came from, as far as blame is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Giver {
+    /// A peer, by its address.
+    Address(IpAddr),
+    /// A web seed, by its number in the torrent's list.
+    WebSeed(u16),
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Suspect {
     accusations: u32,

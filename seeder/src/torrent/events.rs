@@ -19,8 +19,8 @@ pub struct PeerKey(pub u64);
 pub enum Direction {
     Incoming,
     Outgoing,
-    /// We called a web seed (BEP 19), which answers requests and says nothing else.
-    Web,
+    /// We called the web seed (BEP 19) of this number, which answers requests and says nothing else.
+    Web(u16),
 }
 
 /// Where a file lies in the space that pieces cut.
@@ -28,6 +28,8 @@ pub enum Direction {
 pub struct FileSpan {
     pub start: u64,
     pub length: u64,
+    /// Nobody asks for padding; what it shares a piece with decides.
+    pub padding: bool,
 }
 
 /// How much a file is wanted. What sorts higher is fetched first.
@@ -208,6 +210,11 @@ pub enum Output {
         address: IpAddr,
         why: Why,
     },
+    /// This web seed lies: ask it for nothing from now on, and tell the log why.
+    BanWebSeed {
+        seed: u16,
+        why: Why,
+    },
     /// The whole `info` dictionary; its hash agrees with the torrent's. [`Input::Content`] is awaited.
     Metadata {
         info: Bytes,
@@ -222,7 +229,7 @@ pub enum Output {
     CopySeen {
         address: IpAddr,
     },
-    /// Every piece is verified. Comes once, and not for a torrent that was complete from the start.
+    /// Every piece that is wanted is verified. Comes once for every time that something wanted was missing before.
     Finished,
 }
 
@@ -297,6 +304,12 @@ pub struct Status {
     pub piece_count: u32,
     pub have_bytes: u64,
     pub total_bytes: u64,
+    /// Pieces that somebody wants, verified or not, and their bytes.
+    pub wanted_count: u32,
+    pub wanted_bytes: u64,
+    /// Those of them that are not verified. Where there are none, the torrent is finished, if not complete.
+    pub left_count: u32,
+    pub left_bytes: u64,
     pub peers: usize,
     /// Those of the peers who have everything.
     pub seeds: usize,

@@ -143,6 +143,12 @@ impl Torrent {
             piece_count: geometry.map_or(0, Geometry::piece_count),
             have_bytes: content.map_or(0, verified_bytes),
             total_bytes: geometry.map_or(0, Geometry::total_length),
+            wanted_count: geometry.map_or(0, Geometry::piece_count),
+            wanted_bytes: geometry.map_or(0, Geometry::total_length),
+            left_count: content.map_or(0, |content| content.geometry.piece_count() - content.have.count()),
+            left_bytes: content.map_or(0, |content| {
+                content.geometry.total_length() - verified_bytes(content)
+            }),
             peers: self.sessions.len(),
             seeds: self
                 .sessions
@@ -161,6 +167,11 @@ impl Torrent {
             download_rate: self.taken.per_second(self.now),
             upload_rate: self.given.per_second(self.now),
         }
+    }
+
+    /// When the last input came.
+    pub(super) fn latest(&self) -> Moment {
+        self.now
     }
 
     /// What is verified; nothing while metadata are missing.

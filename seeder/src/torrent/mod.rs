@@ -8,6 +8,7 @@ mod dialer;
 mod download;
 mod events;
 mod exchange;
+mod facts;
 mod machine;
 mod metadata;
 mod order;
@@ -18,10 +19,12 @@ mod session;
 #[cfg(test)]
 mod stories;
 mod timer;
-
+mod turnover;
 mod upload;
 
+pub use blame::Giver;
 pub use events::{
     Content, Direction, FileSpan, Identity, Input, Output, PeerKey, Priority, Settings, Status, Why, Wishes,
 };
+pub use facts::{PeerFacts, PieceState};
 pub use machine::Torrent;

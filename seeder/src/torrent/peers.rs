@@ -152,18 +152,10 @@ impl Torrent {
         Ok(())
     }
 
-    /// A stranger who holds a place and wants nothing must not keep a friend out: the oldest such goes. Nor must one who
-    /// holds many places: of those, the one goes that was of least use.
+    /// A stranger who holds a place for nothing must not keep a friend out. Nor must one who holds many places: of those,
+    /// the one goes that was of least use.
     fn make_room(&mut self, now: Moment, newcomer: IpAddr) -> bool {
-        let idle = self.sessions.iter().filter(|(_, session)| {
-            let wants_us = session.is_interested || session.we_are_interested;
-            self.content.is_some() && !wants_us
-        });
-        let oldest = idle.min_by_key(|(_, session)| session.connected);
-        let Some(peer) = oldest
-            .map(|(peer, _)| *peer)
-            .or_else(|| self.least_of_crowd(newcomer))
-        else {
+        let Some(peer) = self.useless(now).or_else(|| self.least_of_crowd(newcomer)) else {
             return false;
         };
         self.forget_for_long(now, peer);

@@ -199,7 +199,7 @@ impl Session {
     pub(super) fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {
             Direction::Outgoing => Some(self.address),
-            Direction::Web => None,
+            Direction::Web(_) => None,
             Direction::Incoming => self
                 .extensions
                 .port
