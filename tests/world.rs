@@ -441,7 +441,7 @@ impl World {
                 let delay = self.some_time(Duration::from_secs(2));
                 self.post(delay, Event::Tracked { node });
             }
-            Output::CopySeen { .. } => (),
+            Output::CopySeen { .. } | Output::BanWebSeed { .. } => (),
             Output::PieceDone { piece } => _ = self.node(node).have.insert(piece),
             Output::Finished => {
                 let now = self.now;
