@@ -11,7 +11,6 @@ use rand::rngs::SmallRng;
 use shared::geometry::{Block, PieceIndex};
 use shared::metainfo::{FileKind, Info};
 use shared::peer_wire::{Handshake, Reserved, frame_limit};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -21,7 +20,9 @@ use crate::disk::{DiskNews, Opened, Writer};
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
 use crate::net::dialer;
 use crate::net::handshake::HandshakeError;
+use crate::net::line::Line;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
+use crate::net::places::Place;
 use crate::net::uploader::{Outgoing, Trouble};
 use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
@@ -52,10 +53,10 @@ const CREDIT_MIN: usize = 1 << 20;
 /// A connection whose handshakes are done. It counts against the bound of connections as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Visitor {
-    pub(crate) stream: TcpStream,
+    pub(crate) line: Line,
     pub(crate) address: SocketAddr,
     pub(crate) handshake: Handshake,
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// What the engine tells a driver.
@@ -85,10 +86,7 @@ struct Peer {
 
 /// Work that ends by itself.
 enum Job {
-    Dialed(
-        SocketAddr,
-        Result<(TcpStream, Handshake, OwnedSemaphorePermit), HandshakeError>,
-    ),
+    Dialed(SocketAddr, Result<(Line, Handshake, Place), HandshakeError>),
     Opened(Option<Box<Opened>>),
     Sealed,
 }
@@ -317,7 +315,7 @@ impl Driver {
                 return Job::Dialed(address, Err(refused.into()));
             };
             let dialed = dialer::dial(address, ours, &spec.info_hashes, &shared.half_open).await;
-            Job::Dialed(address, dialed.map(|(stream, theirs)| (stream, theirs, place)))
+            Job::Dialed(address, dialed.map(|(line, theirs)| (line, theirs, place)))
         });
     }
 
@@ -461,12 +459,12 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Visitor(Visitor {
-                stream,
+                line,
                 address,
                 handshake,
                 place,
             }) => {
-                self.connect(stream, (address, Direction::Incoming), handshake, place);
+                self.connect(line, (address, Direction::Incoming), handshake, place);
             }
             Command::Peers(addresses) => self.tell(Input::Peers { addresses }),
             // Who asked may have gone.
@@ -478,17 +476,17 @@ impl Driver {
 
     fn connect(
         &mut self,
-        stream: TcpStream,
+        line: Line,
         (address, direction): (SocketAddr, Direction),
         handshake: Handshake,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) {
         let peer = self.shared.next_peer();
-        let (line, waiting) = mpsc::channel(LINE_MAX);
+        let (sender, waiting) = mpsc::channel(LINE_MAX);
         let geometry = self.opened.as_ref().map(|opened| opened.storage.geometry());
         let pipe = Pipe {
             peer,
-            stream,
+            line,
             frame_limit: frame_limit(geometry),
             readers: Arc::clone(&self.shared.readers),
             news: self.news.0.clone(),
@@ -497,7 +495,14 @@ impl Driver {
             pipe.run(waiting).await;
             drop(place);
         });
-        self.peers.insert(peer, Peer { address, line, pipe });
+        self.peers.insert(
+            peer,
+            Peer {
+                address,
+                line: sender,
+                pipe,
+            },
+        );
         self.tell(Input::Connected {
             peer,
             address,
@@ -508,8 +513,8 @@ impl Driver {
 
     fn finish_job(&mut self, job: Result<Job, JoinError>) {
         match job {
-            Ok(Job::Dialed(address, Ok((stream, handshake, place)))) => {
-                self.connect(stream, (address, Direction::Outgoing), handshake, place);
+            Ok(Job::Dialed(address, Ok((line, handshake, place)))) => {
+                self.connect(line, (address, Direction::Outgoing), handshake, place);
             }
             Ok(Job::Dialed(address, Err(error))) => {
                 debug!(%address, %error, "not connected");

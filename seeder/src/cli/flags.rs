@@ -43,6 +43,16 @@ pub enum Encryption {
     Off,
 }
 
+impl From<Encryption> for crate::engine::Encryption {
+    fn from(typed: Encryption) -> Self {
+        match typed {
+            Encryption::Prefer => Self::Prefer,
+            Encryption::Require => Self::Require,
+            Encryption::Off => Self::Off,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Transport {
     Tcp,

@@ -82,6 +82,7 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
             listen,
             peer_id,
             limits: Limits::default(),
+            encryption: ports.encryption.into(),
         };
         match Engine::start(config).await {
             Ok(engine) => {

@@ -11,6 +11,7 @@ use shared::magnet::Magnet;
 use shared::metainfo::{Info, Metainfo};
 
 use crate::discovery::trackers;
+pub use crate::net::encryption::Policy as Encryption;
 use crate::torrent::{Status, Wishes};
 
 /// One torrent of this engine. Never used twice while the engine runs.
@@ -26,6 +27,7 @@ pub struct EngineConfig {
     pub data: Option<PathBuf>,
     pub peer_id: PeerId,
     pub limits: Limits,
+    pub encryption: Encryption,
 }
 
 /// Bounds of the whole process.
@@ -33,6 +35,8 @@ pub struct EngineConfig {
 pub struct Limits {
     /// Connections of all torrents.
     pub connections: usize,
+    /// Connections of one address, whatever the torrent; those from home (loopback, private networks) are not counted.
+    pub connections_per_address: usize,
     /// Calls that wait for an answer.
     pub half_open: usize,
     /// Files that stand open.
@@ -48,6 +52,8 @@ impl Default for Limits {
         Self {
             // Systems give a process 1,024 descriptors unasked; files and trackers need some.
             connections: 500,
+            // A family behind one address, each with a dozen torrents in common with us.
+            connections_per_address: 100,
             half_open: 50,
             open_files: 128,
             disk_buffers: 64 << 20,

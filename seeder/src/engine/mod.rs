@@ -13,8 +13,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use api::{
-    AddError, AddTorrent, Check, EngineConfig, EngineError, Event, Goals, Limits, Mode, Options, Source,
-    Stage, TorrentKey, TorrentLimits, TorrentStatus,
+    AddError, AddTorrent, Check, Encryption, EngineConfig, EngineError, Event, Goals, Limits, Mode, Options,
+    Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub(crate) use process::{Shared, Spec};
 

@@ -8,7 +8,7 @@ use std::thread;
 
 use shared::id::{InfoHash, PeerId};
 use shared::metainfo::Info;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,6 +19,8 @@ use crate::discovery::trackers::{self, TrackerEvent, Trackers};
 use crate::disk::{FilePool, Opened, Opening};
 use crate::driver::CREDIT_UNIT;
 use crate::metrics::Counters;
+use crate::net::encryption::Policy;
+use crate::net::places::{Place, Places};
 use crate::net::uploader::Readers;
 use crate::torrent::{Identity, PeerKey};
 
@@ -39,9 +41,10 @@ pub(crate) struct Shared {
     pub(crate) readers: Arc<Readers>,
     /// Jobs that hash and write.
     pub(crate) workers: Arc<Semaphore>,
+    pub(crate) encryption: Policy,
     pub(crate) half_open: Semaphore,
     /// Places for connections.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Places,
     /// Bytes between socket and disk, in units of [`CREDIT_UNIT`].
     pub(crate) credits: Arc<Semaphore>,
     pub(crate) events: broadcast::Sender<Event>,
@@ -91,7 +94,8 @@ impl Shared {
             readers: Arc::new(Readers::new(COLD_READS)),
             workers: Arc::new(Semaphore::new(cores)),
             half_open: Semaphore::new(limits.half_open),
-            places: Arc::new(Semaphore::new(limits.connections)),
+            places: Places::new(limits.connections, limits.connections_per_address),
+            encryption: config.encryption,
             credits: Arc::new(Semaphore::new(limits.disk_buffers / CREDIT_UNIT)),
             events: broadcast::Sender::new(EVENTS_MAX),
             trackers,
@@ -108,11 +112,11 @@ impl Shared {
     }
 
     /// A place for a connection with this address, if there is one and the address is welcome.
-    pub(crate) fn place(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn place(&self, address: IpAddr) -> Option<Place> {
         if self.is_banned(address) {
             return None;
         }
-        Arc::clone(&self.places).try_acquire_owned().ok()
+        self.places.take(address)
     }
 
     pub(crate) fn ban(&self, address: IpAddr) {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use shared::id::InfoHash;
 use shared::metainfo::Info;
 use shared::peer_wire::{Handshake, Reserved};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info};
@@ -20,6 +19,8 @@ use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, Visitor, status_of};
 use crate::metrics::Counters;
+use crate::net::encryption::Mask;
+use crate::net::line::Line;
 use crate::net::listener::Reception;
 use crate::torrent::{Identity, Status};
 
@@ -39,6 +40,8 @@ pub(super) enum Request {
     Status(TorrentKey, oneshot::Sender<Option<TorrentStatus>>),
     /// Somebody calls for this torrent: with what handshake is he answered?
     Route(InfoHash, Reserved, oneshot::Sender<Option<Handshake>>),
+    /// Somebody calls for the torrent of this mask.
+    Unmask(Mask, oneshot::Sender<Option<InfoHash>>),
     Visitor(Visitor),
     Stop(oneshot::Sender<()>),
 }
@@ -63,6 +66,8 @@ pub(super) struct Table {
     shared: Arc<Shared>,
     torrents: BTreeMap<TorrentKey, Entry>,
     by_hash: BTreeMap<InfoHash, TorrentKey>,
+    /// What encrypted handshakes name instead of a hash.
+    by_mask: BTreeMap<Mask, InfoHash>,
     openings: JoinSet<(TorrentKey, Option<Opened>)>,
     drivers: JoinSet<(TorrentKey, Result<Rested, JoinError>)>,
 }
@@ -73,6 +78,7 @@ impl Table {
             shared,
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
+            by_mask: BTreeMap::new(),
             openings: JoinSet::new(),
             drivers: JoinSet::new(),
         }
@@ -126,6 +132,7 @@ impl Table {
             Request::Add(torrent, answer) => _ = answer.send(self.add(*torrent).await),
             Request::Status(key, answer) => self.status(key, answer),
             Request::Route(hash, reserved, answer) => _ = answer.send(self.route(hash, reserved)),
+            Request::Unmask(mask, answer) => _ = answer.send(self.by_mask.get(&mask).copied()),
             Request::Visitor(visitor) => self.take_visitor(visitor),
             Request::Stop(_) => (),
         }
@@ -144,6 +151,8 @@ impl Table {
         }
         self.by_hash
             .extend(spec.info_hashes.iter().map(|hash| (*hash, key)));
+        self.by_mask
+            .extend(spec.info_hashes.iter().map(|hash| (Mask::of(*hash), *hash)));
         info!(torrent = %spec.label, info_hash = %spec.identity.info_hash, "added");
         let state = match torrent.source {
             Source::Metainfo(metainfo) => {
@@ -416,13 +425,23 @@ impl Reception for Desk {
         answered.await.ok()?
     }
 
-    async fn receive(&self, stream: TcpStream, address: SocketAddr, handshake: Handshake) {
+    async fn unmask(&self, mask: Mask) -> Option<InfoHash> {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .upgrade()?
+            .send(Request::Unmask(mask, answer))
+            .await
+            .ok()?;
+        answered.await.ok()?
+    }
+
+    async fn receive(&self, line: Line, address: SocketAddr, handshake: Handshake) {
         let (Some(place), Some(requests)) = (self.shared.place(address.ip()), self.requests.upgrade()) else {
             debug!(%address, "turned away: all places are taken");
             return;
         };
         let visitor = Visitor {
-            stream,
+            line,
             address,
             handshake,
             place,

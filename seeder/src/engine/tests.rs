@@ -27,6 +27,7 @@ async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
         data,
         peer_id: PeerId([name; 20]),
         limits: Limits::default(),
+        encryption: Encryption::default(),
     };
     Engine::start(config).await.unwrap()
 }
@@ -407,6 +408,7 @@ async fn both_families_share_one_port_and_both_lead_in() {
         data: None,
         peer_id: PeerId([b'S'; 20]),
         limits: Limits::default(),
+        encryption: Encryption::default(),
     };
     let seeder = Engine::start(config).await.unwrap();
     let mut events = seeder.subscribe();

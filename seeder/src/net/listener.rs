@@ -13,7 +13,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::encryption::Mask;
 use super::handshake;
+use super::line::Line;
 
 /// Connections that the system may hold for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -27,10 +29,12 @@ pub(crate) trait Reception: Clone + Send + Sync + 'static {
     fn admits(&self, address: IpAddr) -> bool;
     /// Our handshake, if we have this torrent.
     fn answer(&self, hash: InfoHash, reserved: Reserved) -> impl Future<Output = Option<Handshake>> + Send;
+    /// The torrent that an encrypted handshake means, if we have it.
+    fn unmask(&self, mask: Mask) -> impl Future<Output = Option<InfoHash>> + Send;
     /// Takes the connection over, once both handshakes are done.
     fn receive(
         &self,
-        stream: TcpStream,
+        line: Line,
         address: SocketAddr,
         handshake: Handshake,
     ) -> impl Future<Output = ()> + Send;
@@ -99,7 +103,7 @@ fn make_room(order: &mut VecDeque<AbortHandle>, visits: usize) {
 async fn visit(mut stream: TcpStream, address: SocketAddr, reception: impl Reception) {
     prepare(&stream);
     match handshake::welcome(&mut stream, |hash, reserved| reception.answer(hash, reserved)).await {
-        Ok(handshake) => reception.receive(stream, address, handshake).await,
+        Ok(handshake) => reception.receive(Line::plain(stream), address, handshake).await,
         Err(error) => debug!(%address, %error, "no handshake"),
     }
 }

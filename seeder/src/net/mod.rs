@@ -1,8 +1,11 @@
 //! Sockets: who calls and is called, the exchange of handshakes, and one pipe a connection. Nothing here knows a rule.
 
 pub(crate) mod dialer;
+pub mod encryption;
 pub(crate) mod handshake;
 mod inbox;
+pub(crate) mod line;
 pub(crate) mod listener;
 pub(crate) mod pipe;
+pub(crate) mod places;
 pub(crate) mod uploader;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use shared::geometry::Block;
 use shared::peer_wire::{Message, WireError};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
+use super::line::{Incoming, Line, Outgoing as Way};
 use super::uploader::{Batch, Outgoing, Readers, Trouble};
 use crate::torrent::PeerKey;
 
@@ -61,25 +61,43 @@ pub(crate) enum PipeEnd {
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) peer: PeerKey,
-    pub(crate) stream: TcpStream,
+    pub(crate) line: Line,
     pub(crate) frame_limit: u32,
     pub(crate) readers: Arc<Readers>,
     pub(crate) news: mpsc::Sender<FromPeer>,
 }
 
 impl Pipe {
-    /// Runs until either side ends it. The driver ends it by dropping the sender of `line`; what stands in it still leaves.
-    pub(crate) async fn run(self, mut line: mpsc::Receiver<Outgoing>) {
+    /// Runs until either side ends it. The driver ends it by dropping the sender of `waiting`; what stands in it still leaves.
+    pub(crate) async fn run(self, waiting: mpsc::Receiver<Outgoing>) {
+        let Self {
+            peer,
+            mut line,
+            frame_limit,
+            readers,
+            news,
+        } = self;
+        let driver = Reports { peer, news };
+        let (incoming, outgoing) = line.halves();
         let end = tokio::select! {
-            end = self.read() => end,
-            end = self.write(&mut line) => end,
+            end = read(incoming, Inbox::new(frame_limit), &driver) => end,
+            end = write(outgoing, waiting, &readers, &driver) => end,
         };
         // A driver that is gone needs no word.
-        let _ = self
+        let _ = driver
             .tell(News::Ended(end.err().unwrap_or(PipeEnd::Released)))
             .await;
     }
+}
 
+/// The way to the driver.
+#[derive(Debug)]
+struct Reports {
+    peer: PeerKey,
+    news: mpsc::Sender<FromPeer>,
+}
+
+impl Reports {
     async fn tell(&self, news: News) -> Result<(), PipeEnd> {
         let news = FromPeer {
             peer: self.peer,
@@ -88,60 +106,7 @@ impl Pipe {
         self.news.send(news).await.map_err(|_| PipeEnd::Released)
     }
 
-    async fn read(&self) -> Result<(), PipeEnd> {
-        let mut inbox = Inbox::new(self.frame_limit);
-        loop {
-            self.stream.readable().await?;
-            let count = match self.stream.try_read_buf(inbox.room()) {
-                Ok(0) => return Err(PipeEnd::Closed),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error.into()),
-            };
-            inbox.took(count);
-            loop {
-                let messages = inbox.messages()?;
-                if messages.is_empty() {
-                    break;
-                }
-                self.tell(News::Messages(messages)).await?;
-            }
-        }
-    }
-
-    async fn write(&self, line: &mut mpsc::Receiver<Outgoing>) -> Result<(), PipeEnd> {
-        let (mut waiting, mut batch) = (VecDeque::new(), Batch::default());
-        while let Some(first) = line.recv().await {
-            waiting.push_back(first);
-            while !waiting.is_empty() {
-                while waiting.len() < LOOK_AHEAD
-                    && let Ok(more) = line.try_recv()
-                {
-                    waiting.push_back(more);
-                }
-                batch.fill(&mut waiting, &self.readers).await;
-                self.send(&mut batch).await?;
-                self.report(&mut batch).await?;
-            }
-            batch.clear(&self.readers);
-        }
-        Ok(())
-    }
-
-    async fn send(&self, batch: &mut Batch) -> Result<(), PipeEnd> {
-        while !batch.is_sent() {
-            match self.stream.try_write_vectored(&batch.rest()) {
-                Ok(count) => batch.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let writable = tokio::time::timeout(STALL_MAX, self.stream.writable());
-                    writable.await.map_err(|_| PipeEnd::Stalled)??;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
+    /// Says what became of a batch that was sent.
     async fn report(&self, batch: &mut Batch) -> Result<(), PipeEnd> {
         for unread in std::mem::take(&mut batch.unread) {
             self.tell(News::Unserved(unread.block, unread.trouble)).await?;
@@ -151,4 +116,65 @@ impl Pipe {
         }
         Ok(())
     }
+}
+
+async fn read(mut incoming: Incoming<'_>, mut inbox: Inbox, driver: &Reports) -> Result<(), PipeEnd> {
+    loop {
+        incoming.readable().await?;
+        let count = match incoming.try_read(inbox.room()) {
+            Ok(0) => return Err(PipeEnd::Closed),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error.into()),
+        };
+        inbox.took(count);
+        loop {
+            let messages = inbox.messages()?;
+            if messages.is_empty() {
+                break;
+            }
+            driver.tell(News::Messages(messages)).await?;
+        }
+    }
+}
+
+async fn write(
+    mut outgoing: Way<'_>,
+    mut line: mpsc::Receiver<Outgoing>,
+    readers: &Readers,
+    driver: &Reports,
+) -> Result<(), PipeEnd> {
+    let (mut waiting, mut batch) = (VecDeque::new(), Batch::default());
+    while let Some(first) = line.recv().await {
+        waiting.push_back(first);
+        while !waiting.is_empty() {
+            while waiting.len() < LOOK_AHEAD
+                && let Ok(more) = line.try_recv()
+            {
+                waiting.push_back(more);
+            }
+            batch.fill(&mut waiting, readers).await;
+            if let Some(cipher) = outgoing.cipher() {
+                batch.hide(cipher);
+            }
+            send(&outgoing, &mut batch).await?;
+            driver.report(&mut batch).await?;
+        }
+        batch.clear(readers);
+    }
+    Ok(())
+}
+
+async fn send(outgoing: &Way<'_>, batch: &mut Batch) -> Result<(), PipeEnd> {
+    while !batch.is_sent() {
+        match outgoing.try_write_vectored(&batch.rest()) {
+            Ok(count) => batch.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let writable = tokio::time::timeout(STALL_MAX, outgoing.writable());
+                writable.await.map_err(|_| PipeEnd::Stalled)??;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use shared::geometry::Block;
 use shared::peer_wire::{Message, piece_header};
 use tokio::sync::Semaphore;
 
+use super::encryption::Rc4;
 use crate::disk::{Storage, StorageError};
 
 /// Blocks that leave together. More would save no time and hold more memory.
@@ -176,6 +177,17 @@ impl Batch {
             end: at + length,
         });
         self.payload += length as u64;
+    }
+
+    /// Hides everything in it, in the order in which it leaves.
+    pub(super) fn hide(&mut self, cipher: &mut Rc4) {
+        for part in &self.parts {
+            let bytes = match *part {
+                Part::Control { start, end } => self.control.get_mut(start..end),
+                Part::Data { start, end } => self.data.get_mut(start..end),
+            };
+            cipher.apply(bytes.unwrap_or_default());
+        }
     }
 
     /// What is still to be written.

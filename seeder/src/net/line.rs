@@ -1,0 +1,118 @@
+//! A connection whose handshakes are done: its stream, the bytes that were read behind them, and its ciphers, if it has any. Both
+//! directions can be used at the same time, and neither waits for the other.
+
+use std::io::{self, IoSlice};
+
+use bytes::{BufMut, BytesMut};
+use tokio::net::TcpStream;
+
+use super::encryption::Rc4;
+
+/// What hides the bytes of each direction.
+#[derive(Debug)]
+pub(crate) struct Ciphers {
+    pub(crate) reading: Rc4,
+    pub(crate) writing: Rc4,
+}
+
+/// A connection that carries messages.
+#[derive(Debug)]
+pub(crate) struct Line {
+    stream: TcpStream,
+    /// Bytes that came along with the handshakes, as the peer meant them.
+    early: BytesMut,
+    /// Boxed: most lines have none, and they are 2 KiB.
+    ciphers: Option<Box<Ciphers>>,
+}
+
+impl Line {
+    /// A plain connection of which nothing more was read than handshakes.
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            early: BytesMut::new(),
+            ciphers: None,
+        }
+    }
+
+    /// Are its bytes hidden?
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.ciphers.is_some()
+    }
+
+    /// Both directions, each for itself.
+    pub(crate) fn halves(&mut self) -> (Incoming<'_>, Outgoing<'_>) {
+        let (reading, writing) = match &mut self.ciphers {
+            Some(ciphers) => (Some(&mut ciphers.reading), Some(&mut ciphers.writing)),
+            None => (None, None),
+        };
+        let incoming = Incoming {
+            stream: &self.stream,
+            early: &mut self.early,
+            cipher: reading,
+        };
+        let outgoing = Outgoing {
+            stream: &self.stream,
+            cipher: writing,
+        };
+        (incoming, outgoing)
+    }
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    stream: &'a TcpStream,
+    early: &'a mut BytesMut,
+    cipher: Option<&'a mut Rc4>,
+}
+
+impl Incoming<'_> {
+    /// Waits until there may be something to read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        if self.early.is_empty() {
+            self.stream.readable().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads what is there into the free room of a buffer, as the peer meant it. Zero bytes are the end.
+    pub(crate) fn try_read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        if !self.early.is_empty() {
+            let count = self.early.len();
+            into.put(self.early.split());
+            return Ok(count);
+        }
+        let start = into.len();
+        let count = self.stream.try_read_buf(into)?;
+        if let (Some(cipher), Some(fresh)) = (&mut self.cipher, into.get_mut(start..)) {
+            cipher.apply(fresh);
+        }
+        Ok(count)
+    }
+}
+
+/// What goes out.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    stream: &'a TcpStream,
+    cipher: Option<&'a mut Rc4>,
+}
+
+impl Outgoing<'_> {
+    /// What hides these bytes, if anything does: whoever writes calls it for every byte once, in their order.
+    pub(crate) fn cipher(&mut self) -> Option<&mut Rc4> {
+        self.cipher.as_deref_mut()
+    }
+
+    /// Waits until there may be room for writing.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
+    /// Writes as much as there is room for. The bytes have been hidden already.
+    pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.try_write_vectored(parts)
+    }
+}
