@@ -6,20 +6,7 @@ use crate::engine::{Event, TorrentKey};
 
 /// The torrent that an event is about.
 pub fn key_of(event: &Event) -> TorrentKey {
-    match event {
-        Event::Metadata { key, .. }
-        | Event::Refused { key, .. }
-        | Event::Checked { key, .. }
-        | Event::Progress { key, .. }
-        | Event::PieceDone { key, .. }
-        | Event::Finished { key }
-        | Event::Banned { key, .. }
-        | Event::TrackerAnswered { key, .. }
-        | Event::TrackerFailed { key, .. }
-        | Event::CannotServe { key, .. }
-        | Event::DiskTrouble { key, .. }
-        | Event::DiskRecovered { key } => *key,
-    }
+    event.key()
 }
 
 /// The line for an event, if it has one: a piece is too small a matter, and the end has a line of its own.
@@ -72,6 +59,14 @@ fn facts(event: &Event) -> Option<Value> {
             json!({ "event": "disk_trouble", "path": path, "reason": reason })
         }
         Event::DiskRecovered { .. } => json!({ "event": "disk_recovered" }),
+        Event::Added { name, .. } => json!({ "event": "added", "name": name }),
+        Event::Removed { .. } => json!({ "event": "removed" }),
+        Event::Changed { .. } => json!({ "event": "changed" }),
+        Event::CheckProgress { done, of, .. } => json!({ "event": "check_progress", "done": done, "of": of }),
+        Event::GoalReached { goal, .. } => json!({ "event": "goal_reached", "goal": goal }),
+        Event::Lost {
+            pieces, path, reason, ..
+        } => json!({ "event": "lost", "pieces": pieces, "path": path, "reason": reason }),
         Event::PieceDone { .. } | Event::Finished { .. } => return None,
     })
 }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
-use crate::engine::{Engine, EngineConfig, EngineError, Event, Limits};
+use crate::engine::{Engine, EngineConfig, EngineError, Event, Limits, Rates};
 
 /// Requests to stop that come so soon after the first are the same one.
 const ECHO: Duration = Duration::from_millis(300);
@@ -83,6 +83,8 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
             peer_id,
             limits: Limits::default(),
             encryption: ports.encryption.into(),
+            rates: Rates::default(),
+            store: None,
         };
         match Engine::start(config).await {
             Ok(engine) => {

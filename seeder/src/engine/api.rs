@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shared::announce;
 use shared::id::{InfoHash, PeerId};
 use shared::magnet::Magnet;
 use shared::metainfo::{Info, Metainfo};
 
+use super::change::Rates;
 use crate::discovery::trackers;
 pub use crate::net::encryption::Policy as Encryption;
 use crate::torrent::{Status, Wishes};
 
 /// One torrent of this engine. Never used twice while the engine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TorrentKey(pub u64);
 
 /// Where and as whom the engine works.
@@ -28,6 +30,9 @@ pub struct EngineConfig {
     pub peer_id: PeerId,
     pub limits: Limits,
     pub encryption: Encryption,
+    pub rates: Rates,
+    /// The database of a process that takes its torrents up again after a restart; the others are told theirs each time.
+    pub store: Option<PathBuf>,
 }
 
 /// Bounds of the whole process.
@@ -151,6 +156,11 @@ pub enum EngineError {
     },
     #[error("{0}")]
     Trackers(#[from] trackers::StartError),
+    /// The schedule cannot be read.
+    #[error("{0}")]
+    Rates(String),
+    #[error("the database {}: {reason}", path.display())]
+    Store { path: PathBuf, reason: String },
 }
 
 /// A torrent is not taken.
@@ -167,10 +177,20 @@ pub enum AddError {
 }
 
 /// What a torrent is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Finding out what is on disk.
     Opening,
+    /// Hashing what is on disk: so many pieces of so many.
+    Checking {
+        done: u32,
+        of: u32,
+    },
+    /// Somebody, or a goal, wants it to rest.
+    Paused,
+    /// It cannot go on by itself; `why` says why.
+    Error,
     /// Asking peers for the metadata of a magnet link.
     Metadata,
     Downloading,
@@ -199,6 +219,37 @@ impl TorrentStatus {
 /// Something that somebody may want to know.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A torrent was added, by whomever.
+    Added {
+        key: TorrentKey,
+        info_hash: InfoHash,
+        name: String,
+    },
+    Removed {
+        key: TorrentKey,
+    },
+    /// Somebody paused, resumed, moved it or changed its options.
+    Changed {
+        key: TorrentKey,
+    },
+    /// Hashing what is on disk, at most once a second.
+    CheckProgress {
+        key: TorrentKey,
+        done: u32,
+        of: u32,
+    },
+    /// It has been given enough and rests from now on; the goal in words.
+    GoalReached {
+        key: TorrentKey,
+        goal: String,
+    },
+    /// What was there is there no more, or no more what it was.
+    Lost {
+        key: TorrentKey,
+        pieces: u32,
+        path: PathBuf,
+        reason: String,
+    },
     /// A magnet link's metadata are here.
     Metadata {
         key: TorrentKey,
@@ -263,4 +314,30 @@ pub enum Event {
     DiskRecovered {
         key: TorrentKey,
     },
+}
+
+impl Event {
+    /// The torrent that it is about.
+    pub fn key(&self) -> TorrentKey {
+        match self {
+            Self::Added { key, .. }
+            | Self::Removed { key }
+            | Self::Changed { key }
+            | Self::CheckProgress { key, .. }
+            | Self::GoalReached { key, .. }
+            | Self::Lost { key, .. }
+            | Self::Metadata { key, .. }
+            | Self::Refused { key, .. }
+            | Self::Checked { key, .. }
+            | Self::Progress { key, .. }
+            | Self::PieceDone { key, .. }
+            | Self::Finished { key }
+            | Self::Banned { key, .. }
+            | Self::TrackerAnswered { key, .. }
+            | Self::TrackerFailed { key, .. }
+            | Self::CannotServe { key, .. }
+            | Self::DiskTrouble { key, .. }
+            | Self::DiskRecovered { key } => *key,
+        }
+    }
 }

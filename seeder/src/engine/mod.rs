@@ -2,12 +2,15 @@
 
 mod api;
 mod bans;
+mod change;
 mod process;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -16,10 +19,12 @@ pub use api::{
     AddError, AddTorrent, Check, Encryption, EngineConfig, EngineError, Event, Goals, Limits, Mode, Options,
     Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
+pub use change::{Change, ChangeError, Content, Rates};
 pub(crate) use process::{Shared, Spec};
+pub use view::{Details, EngineFacts, FileFacts, OptionFacts, PeerFacts, Summary, TrackerFacts};
 
 use crate::net::listener;
-use table::{Request, Table};
+use table::{Order, Request, Table};
 
 /// Requests that may wait for the table.
 const REQUESTS_MAX: usize = 256;
@@ -84,6 +89,99 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Status(key, answer)).await.ok()?;
         answered.await.ok()?
+    }
+
+    /// All torrents, in the order in which they were added. Cheap: rates are at most a second old.
+    pub async fn list(&self) -> Vec<Summary> {
+        self.ask(Request::List).await.unwrap_or_default()
+    }
+
+    /// All that is known of one torrent.
+    pub async fn details(&self, key: TorrentKey) -> Option<Details> {
+        self.ask(|answer| Request::Details(key, answer)).await?
+    }
+
+    /// Sums of the process.
+    pub async fn facts(&self) -> EngineFacts {
+        self.ask(Request::Facts).await.unwrap_or_default()
+    }
+
+    /// The torrents that these words name: a hash or the beginning of one (4 digits at least), or a whole name.
+    pub async fn find(&self, words: &str) -> Vec<TorrentKey> {
+        let words = words.to_owned();
+        self.ask(|answer| Request::Find(words, answer))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Lets go of a torrent: says goodbye to its peers and trackers, and forgets it.
+    pub async fn remove(&self, key: TorrentKey, content: Content) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Remove(content)).await
+    }
+
+    /// Lets it rest, over restarts too: no peers, no announces but the goodbye.
+    pub async fn pause(&self, key: TorrentKey) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Pause).await
+    }
+
+    /// Ends a rest. Of a torrent that had been given enough, that goal counts no more.
+    pub async fn resume(&self, key: TorrentKey) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Resume).await
+    }
+
+    /// Asks the trackers as soon as they allow it; by force, now.
+    pub async fn announce(&self, key: TorrentKey, force: bool) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Announce { force }).await
+    }
+
+    /// Looks at the files again. Answered when it begins: [`Event::Checked`] tells of the end.
+    pub async fn recheck(&self, key: TorrentKey, check: Check) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Recheck(check)).await
+    }
+
+    /// Changes how it is treated.
+    pub async fn change(&self, key: TorrentKey, change: Change) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Change(Box::new(change))).await
+    }
+
+    /// Moves its files to another folder while it goes on. Answered when they are there.
+    pub async fn relocate(&self, key: TorrentKey, root: PathBuf) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Relocate(root)).await
+    }
+
+    /// Gives one of its files another path below the root. Answered when it has it.
+    pub async fn rename(&self, key: TorrentKey, file: usize, to: PathBuf) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Rename(file, to)).await
+    }
+
+    /// Tells it of peers.
+    pub async fn add_peers(&self, key: TorrentKey, peers: Vec<SocketAddr>) -> Result<(), ChangeError> {
+        self.change_by(key, Order::Peers(peers)).await
+    }
+
+    /// Bounds of the process, from now on.
+    pub async fn set_rates(&self, rates: Rates) -> Result<(), ChangeError> {
+        self.ask(|answer| Request::SetRates(Box::new(rates), answer))
+            .await
+            .unwrap_or(Err(ChangeError::Stopped))
+    }
+
+    /// Bounds of the process, as they were set.
+    pub async fn rates(&self) -> Rates {
+        self.ask(Request::Rates).await.unwrap_or_default()
+    }
+
+    async fn change_by(&self, key: TorrentKey, order: Order) -> Result<(), ChangeError> {
+        self.ask(|answer| Request::Order(key, order, answer))
+            .await
+            .unwrap_or(Err(ChangeError::Stopped))
+    }
+
+    /// Asks the table; nothing if the engine has stopped.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.ok()?;
+        answered.await.ok()
     }
 
     /// Finishes what the disk has in hand, says goodbye to trackers, and ends all tasks; within 5 s, also with dead trackers.

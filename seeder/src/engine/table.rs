@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info};
 
-use super::api::{AddError, AddTorrent, Event, Source, TorrentKey, TorrentStatus};
+use super::api::{AddError, AddTorrent, Check, Event, Source, TorrentKey, TorrentStatus};
+use super::change::{Change, ChangeError, Content, Rates};
 use super::process::{Shared, Spec};
+use super::view::{Details, EngineFacts, Summary};
 use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, Visitor, status_of};
@@ -38,12 +41,33 @@ const LEFT_UNKNOWN: u64 = 16 * 1024;
 pub(super) enum Request {
     Add(Box<AddTorrent>, oneshot::Sender<Result<TorrentKey, AddError>>),
     Status(TorrentKey, oneshot::Sender<Option<TorrentStatus>>),
+    List(oneshot::Sender<Vec<Summary>>),
+    Details(TorrentKey, oneshot::Sender<Option<Details>>),
+    Facts(oneshot::Sender<EngineFacts>),
+    Find(String, oneshot::Sender<Vec<TorrentKey>>),
+    Order(TorrentKey, Order, oneshot::Sender<Result<(), ChangeError>>),
+    SetRates(Box<Rates>, oneshot::Sender<Result<(), ChangeError>>),
+    Rates(oneshot::Sender<Rates>),
     /// Somebody calls for this torrent: with what handshake is he answered?
     Route(InfoHash, Reserved, oneshot::Sender<Option<Handshake>>),
     /// Somebody calls for the torrent of this mask.
     Unmask(Mask, oneshot::Sender<Option<InfoHash>>),
     Visitor(Visitor),
     Stop(oneshot::Sender<()>),
+}
+
+/// What is to happen to a torrent.
+#[derive(Debug)]
+pub(super) enum Order {
+    Remove(Content),
+    Pause,
+    Resume,
+    Announce { force: bool },
+    Recheck(Check),
+    Change(Box<Change>),
+    Relocate(PathBuf),
+    Rename(usize, PathBuf),
+    Peers(Vec<SocketAddr>),
 }
 
 #[derive(Debug)]
@@ -134,6 +158,13 @@ impl Table {
             Request::Route(hash, reserved, answer) => _ = answer.send(self.route(hash, reserved)),
             Request::Unmask(mask, answer) => _ = answer.send(self.by_mask.get(&mask).copied()),
             Request::Visitor(visitor) => self.take_visitor(visitor),
+            Request::List(answer) => _ = answer.send(Vec::new()),
+            Request::Details(_, answer) => _ = answer.send(None),
+            Request::Facts(answer) => _ = answer.send(EngineFacts::default()),
+            Request::Find(_, answer) => _ = answer.send(Vec::new()),
+            Request::Order(_, _, answer) => _ = answer.send(Err(ChangeError::Unknown)),
+            Request::SetRates(_, answer) => _ = answer.send(Ok(())),
+            Request::Rates(answer) => _ = answer.send(Rates::default()),
             Request::Stop(_) => (),
         }
     }

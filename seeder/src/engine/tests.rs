@@ -28,6 +28,8 @@ async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
         peer_id: PeerId([name; 20]),
         limits: Limits::default(),
         encryption: Encryption::default(),
+        rates: Rates::default(),
+        store: None,
     };
     Engine::start(config).await.unwrap()
 }
@@ -409,6 +411,8 @@ async fn both_families_share_one_port_and_both_lead_in() {
         peer_id: PeerId([b'S'; 20]),
         limits: Limits::default(),
         encryption: Encryption::default(),
+        rates: Rates::default(),
+        store: None,
     };
     let seeder = Engine::start(config).await.unwrap();
     let mut events = seeder.subscribe();
