@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::announce;
@@ -14,6 +13,7 @@ use shared::metainfo::{Info, Metainfo};
 use super::change::Rates;
 use crate::discovery::trackers;
 pub use crate::net::encryption::Policy as Encryption;
+pub use crate::torrent::goals::Goals;
 use crate::torrent::{Status, Wishes};
 
 /// One torrent of this engine. Never used twice while the engine runs.
@@ -117,17 +117,6 @@ pub struct TorrentLimits {
     pub download: Option<u64>,
     pub connections: Option<usize>,
     pub upload_slots: Option<usize>,
-}
-
-/// When a torrent has been given enough: the first goal that is reached pauses it. None means for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Goals {
-    /// Bytes given for each byte of the torrent.
-    pub ratio: Option<f64>,
-    /// Time as a seed.
-    pub time: Option<Duration>,
-    /// Other complete peers that were seen within a week.
-    pub copies: Option<u32>,
 }
 
 /// What is known of it.

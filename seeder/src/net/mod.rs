@@ -8,4 +8,5 @@ pub(crate) mod line;
 pub(crate) mod listener;
 pub(crate) mod pipe;
 pub(crate) mod places;
+pub(crate) mod throttle;
 pub(crate) mod uploader;

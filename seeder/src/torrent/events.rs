@@ -77,8 +77,9 @@ pub struct Identity {
 /// Bounds and habits of one torrent.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Peers that may ask for blocks at the same time, the optimistic one among them.
-    pub upload_slots: usize,
+    /// Peers that may ask for blocks at the same time, the optimistic one among them. Without a number they are as many as
+    /// the measured upload can serve well.
+    pub upload_slots: Option<usize>,
     /// Connections in all.
     pub connections_max: usize,
     /// Calls under way at the same time.
@@ -95,13 +96,14 @@ pub struct Settings {
     pub silence_max: Duration,
     /// The name told to peers.
     pub client: String,
+    /// Hand out each piece once before any twice, until every piece was seen elsewhere (BEP 16).
+    pub super_seed: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            // Eight at a time keep a home's uplink in few enough parts for each to be quick.
-            upload_slots: 8,
+            upload_slots: None,
             connections_max: 100,
             dials_max: 16,
             addresses_max: 1_000,
@@ -111,6 +113,7 @@ impl Default for Settings {
             // Keep-alives come every two minutes; one may be late.
             silence_max: Duration::from_secs(150),
             client: "Kinswarm".to_owned(),
+            super_seed: false,
         }
     }
 }
@@ -171,6 +174,14 @@ pub enum Input {
     Lost {
         pieces: Vec<PieceIndex>,
     },
+    /// Other bounds from now on: connections, and peers that may ask for blocks at the same time (as many as the upload can
+    /// serve, if none is said).
+    Limits {
+        connections: usize,
+        upload_slots: Option<usize>,
+    },
+    /// Begin or end to super-seed (BEP 16). It ends by itself once every piece was seen elsewhere.
+    SuperSeed(bool),
     /// The deadline is reached.
     Tick,
 }

@@ -64,7 +64,7 @@ impl Torrent {
     /// A torrent with its content, or without it a magnet link's, which asks its peers for the metadata first.
     pub fn new(now: Moment, identity: Identity, content: Option<Content>, settings: Settings) -> Self {
         let mut torrent = Self {
-            choker: Choker::new(now, settings.upload_slots),
+            choker: Choker::new(now, settings.upload_slots.unwrap_or(8)),
             dialer: Dialer::new(settings.addresses_max),
             credit: settings.disk_credit,
             identity,
@@ -120,6 +120,11 @@ impl Torrent {
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
             Input::Content(content) => self.open(now, content, rng),
+            Input::Limits {
+                connections,
+                upload_slots,
+            } => self.limit(now, connections, upload_slots),
+            Input::SuperSeed(on) => self.super_seed(now, on),
             Input::Wishes(_) | Input::Lost { .. } | Input::Tick => (),
         }
         self.settle(now, rng);

@@ -3,21 +3,27 @@
 
 pub mod announcer;
 mod blame;
+mod bounds;
+pub mod bucket;
 mod choker;
 mod dialer;
 mod download;
 mod events;
 mod exchange;
 mod facts;
+pub mod goals;
+mod lost;
 mod machine;
 mod metadata;
 mod order;
 mod peers;
 mod picker;
 mod rate;
+pub mod schedule;
 mod session;
 #[cfg(test)]
 mod stories;
+mod superseed;
 mod timer;
 mod turnover;
 mod upload;

@@ -100,7 +100,7 @@ impl Torrent {
         let Some(chosen) = self.choker.round(now, mode, &candidates, rng) else {
             return;
         };
-        debug_assert!(chosen.len() <= self.settings.upload_slots);
+        debug_assert!(chosen.len() <= self.settings.upload_slots.unwrap_or(8));
         self.apply_round(now, &candidates, &chosen);
         for session in self.sessions.values_mut() {
             session.refused = 0;

@@ -1,0 +1,283 @@
+//! Rates are paid here: a [`Throttle`] is one bucket with a queue before it, [`Tolls`] is what one connection must pass in each
+//! direction. Pipes wait here before bytes leave and before they are read; nothing else does. Without a limit a toll costs one
+//! atomic load.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::torrent::bucket::Bucket;
+
+/// Stands for "no limit" where the rate is kept.
+const UNLIMITED: u64 = u64::MAX;
+
+/// A grant is what flows in so many parts of a second: fine enough for fifty connections to share a small rate.
+const GRANTS_A_SECOND: u64 = 20;
+/// Smaller grants would cost more headers than bytes; larger ones fill no batch.
+const GRANT_MIN: u64 = 64;
+const GRANT_MAX: u64 = 256 * 1024;
+/// What may pass at once after a pause: a quarter of a second's worth.
+const BURSTS_A_SECOND: u64 = 4;
+
+/// One limit, shared by all whom it holds for. They are served in the order of their coming, a grant at a time.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    clock: Clock,
+    rate: AtomicU64,
+    bucket: Mutex<Bucket>,
+    /// Held by whoever is first. Tokio's mutex is fair: who came first gets it first.
+    turn: tokio::sync::Mutex<()>,
+    /// The rate was changed: who waits must look again.
+    changed: Notify,
+}
+
+impl Throttle {
+    /// A limit in bytes a second, or none.
+    pub(crate) fn new(clock: Clock, rate: Option<u64>) -> Self {
+        let throttle = Self {
+            clock,
+            rate: AtomicU64::new(UNLIMITED),
+            bucket: Mutex::new(Bucket::new(1, 1)),
+            turn: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+        };
+        throttle.set(rate);
+        throttle
+    }
+
+    /// Another limit from now on, also for those who wait.
+    pub(crate) fn set(&self, rate: Option<u64>) {
+        let rate = rate.map_or(UNLIMITED, |rate| rate.clamp(1, UNLIMITED - 1));
+        if self.rate() == rate {
+            return;
+        }
+        if rate != UNLIMITED {
+            let now = self.clock.now();
+            let mut bucket = self.bucket();
+            if self.rate() == UNLIMITED {
+                // What nobody counted is not saved up.
+                *bucket = Bucket::new(rate, burst(rate));
+                bucket.take(now, 0);
+            } else {
+                bucket.set_rate(now, rate, burst(rate));
+            }
+        }
+        self.rate.store(rate, Ordering::Relaxed);
+        // Only one waits at the bucket; the others wait for their turn.
+        self.changed.notify_one();
+    }
+
+    /// The limit, if there is one.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.rate()).filter(|rate| *rate != UNLIMITED)
+    }
+
+    /// Waits until some of these bytes may pass; says how many, at least one (none only of none).
+    async fn pass(&self, want: u64) -> u64 {
+        if want == 0 || self.rate() == UNLIMITED {
+            return want;
+        }
+        let _turn = self.turn.lock().await;
+        loop {
+            let rate = self.rate();
+            if rate == UNLIMITED {
+                return want;
+            }
+            match self.try_take(want.min(grant(rate))) {
+                Ok(granted) => return granted,
+                Err(wait) => {
+                    let _ = tokio::time::timeout(wait, self.changed.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// All of it, or how long to wait for it.
+    fn try_take(&self, want: u64) -> Result<u64, Duration> {
+        let (mut bucket, now) = (self.bucket(), self.clock.now());
+        let wait = bucket.wait(now, want);
+        if wait.is_zero() {
+            return Ok(bucket.take(now, want).max(1));
+        }
+        Err(wait)
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 && self.rate() != UNLIMITED {
+            self.bucket().give_back(bytes);
+        }
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn grant(rate: u64) -> u64 {
+    (rate / GRANTS_A_SECOND)
+        .clamp(GRANT_MIN, GRANT_MAX)
+        .min(burst(rate))
+}
+
+fn burst(rate: u64) -> u64 {
+    (rate / BURSTS_A_SECOND).max(GRANT_MIN)
+}
+
+/// Limits of both directions.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) up: Arc<Throttle>,
+    pub(crate) down: Arc<Throttle>,
+}
+
+impl Gate {
+    /// Bytes a second in each direction.
+    pub(crate) fn new(clock: Clock, up: Option<u64>, down: Option<u64>) -> Self {
+        Self {
+            up: Arc::new(Throttle::new(clock, up)),
+            down: Arc::new(Throttle::new(clock, down)),
+        }
+    }
+
+    /// Other limits from now on.
+    pub(crate) fn set(&self, up: Option<u64>, down: Option<u64>) {
+        self.up.set(up);
+        self.down.set(down);
+    }
+}
+
+/// The gates of the process: one for all traffic, one for the LAN, one for the rest of the world.
+#[derive(Clone, Debug)]
+pub(crate) struct Gates {
+    pub(crate) all: Gate,
+    pub(crate) lan: Gate,
+    pub(crate) rest: Gate,
+    /// Networks that count as the LAN beside the private ones.
+    own: Arc<[ipnet::IpNet]>,
+}
+
+impl Gates {
+    /// Gates without limits; these networks count as the LAN beside the private ones.
+    pub(crate) fn new(clock: Clock, own: impl IntoIterator<Item = ipnet::IpNet>) -> Self {
+        let open = || Gate::new(clock, None, None);
+        Self {
+            all: open(),
+            lan: open(),
+            rest: open(),
+            own: own.into_iter().collect(),
+        }
+    }
+
+    /// What a connection of this torrent to this address must pass.
+    pub(crate) fn tolls(&self, torrent: &Gate, address: IpAddr) -> Tolls {
+        let class = if is_lan(address, &self.own) {
+            &self.lan
+        } else {
+            &self.rest
+        };
+        Tolls::new(torrent, class, &self.all)
+    }
+}
+
+/// Home: loopback, link-local, private and unique local addresses, and whatever else is ours.
+pub(crate) fn is_lan(address: IpAddr, own: &[ipnet::IpNet]) -> bool {
+    let address = address.to_canonical();
+    let private = match address {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
+    };
+    private || own.iter().any(|network| network.contains(&address))
+}
+
+/// What one connection must pass in each direction, from the narrow to the wide: its torrent's gate, its class's, the process's.
+#[derive(Clone, Debug)]
+pub(crate) struct Tolls {
+    up: [Arc<Throttle>; 3],
+    down: [Arc<Throttle>; 3],
+}
+
+impl Tolls {
+    pub(crate) fn new(torrent: &Gate, class: &Gate, all: &Gate) -> Self {
+        let gates = [torrent, class, all];
+        Self {
+            up: gates.map(|gate| Arc::clone(&gate.up)),
+            down: gates.map(|gate| Arc::clone(&gate.down)),
+        }
+    }
+
+    /// Waits until some of these bytes may leave; says how many, at least one of one. The rest is asked for again.
+    pub(crate) async fn up(&self, want: u64) -> u64 {
+        pass(&self.up, want).await
+    }
+
+    /// The same for bytes that are to be read.
+    pub(crate) async fn down(&self, want: u64) -> u64 {
+        pass(&self.down, want).await
+    }
+
+    /// Bytes that were granted and did not leave.
+    pub(crate) fn up_unused(&self, bytes: u64) {
+        give_back(&self.up, bytes);
+    }
+
+    /// Bytes that were granted and did not come.
+    pub(crate) fn down_unused(&self, bytes: u64) {
+        give_back(&self.down, bytes);
+    }
+}
+
+async fn pass(throttles: &[Arc<Throttle>], want: u64) -> u64 {
+    if throttles.iter().all(|throttle| throttle.rate() == UNLIMITED) {
+        return want;
+    }
+    let mut paid = Paid {
+        throttles,
+        passed: 0,
+        granted: want,
+    };
+    for throttle in throttles {
+        let granted = throttle.pass(paid.granted).await;
+        let (passed, surplus) = (paid.passed, paid.granted - granted);
+        throttles
+            .iter()
+            .take(passed)
+            .for_each(|earlier| earlier.give_back(surplus));
+        paid.granted = granted;
+        paid.passed += 1;
+    }
+    paid.keep()
+}
+
+fn give_back(throttles: &[Arc<Throttle>], bytes: u64) {
+    throttles.iter().for_each(|throttle| throttle.give_back(bytes));
+}
+
+/// What was paid at the first gates while a wider one is waited for. If the wait is given up, it comes back.
+struct Paid<'a> {
+    throttles: &'a [Arc<Throttle>],
+    passed: usize,
+    granted: u64,
+}
+
+impl Paid<'_> {
+    fn keep(mut self) -> u64 {
+        self.passed = 0;
+        self.granted
+    }
+}
+
+impl Drop for Paid<'_> {
+    fn drop(&mut self) {
+        for throttle in self.throttles.iter().take(self.passed) {
+            throttle.give_back(self.granted);
+        }
+    }
+}
