@@ -10,3 +10,4 @@ pub mod library;
 pub mod metrics;
 pub mod net;
 pub mod torrent;
+pub mod units;
