@@ -11,12 +11,12 @@ use rand::rngs::SmallRng;
 use shared::geometry::{Block, PieceIndex};
 use shared::metainfo::{FileKind, Info};
 use shared::peer_wire::{Handshake, Reserved, frame_limit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::disk::{DiskNews, Opened, Writer};
+use crate::disk::{Credit, DiskNews, Opened, Writer};
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
 use crate::net::dialer;
 use crate::net::handshake::HandshakeError;
@@ -105,7 +105,7 @@ pub(crate) struct Driver {
     news: (mpsc::Sender<FromPeer>, mpsc::Receiver<FromPeer>),
     commands: mpsc::Receiver<Command>,
     /// Held while it may download.
-    credit: Option<OwnedSemaphorePermit>,
+    credit: Option<Credit>,
     rest_at: Option<Instant>,
     /// Files in trouble that were named already.
     troubled: BTreeSet<PathBuf>,
@@ -122,15 +122,16 @@ impl Driver {
         let complete = opened.as_ref().is_some_and(|opened| opened.have.is_complete());
         let credit = match spec.mode {
             Mode::Get if !complete => {
-                let credit = shared.stop.run_until_cancelled(grant(&shared.credits)).await;
-                credit.flatten()
+                let device = shared.devices.of(&spec.root);
+                let credit = device.credit(CREDIT_MIN / CREDIT_UNIT);
+                shared.stop.run_until_cancelled(credit).await.flatten()
             }
             _ => None,
         };
         let settings = Settings {
             disk_credit: credit
                 .as_ref()
-                .map_or(0, |permit| (permit.num_permits() * CREDIT_UNIT) as u64),
+                .map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
             ..Settings::default()
         };
         let content = opened.as_ref().map(content);
@@ -403,9 +404,8 @@ impl Driver {
         if let Some(credit) = self.credit.as_ref().filter(|_| !opened.have.is_complete()) {
             self.writer = Some(Writer::new(
                 &opened,
-                Arc::clone(&self.shared.workers),
                 self.shared.clock,
-                (credit.num_permits() * CREDIT_UNIT) as u64,
+                (credit.units() * CREDIT_UNIT) as u64,
             ));
         } else {
             self.credit = None;
@@ -549,6 +549,12 @@ impl Driver {
                     warn!(path = %path.display(), %reason, "the disk is in trouble; it is tried again");
                     self.shared.event(Event::DiskTrouble { key, path, reason });
                 }
+                DiskNews::Lost { pieces, path, reason } => {
+                    warn!(path = %path.display(), %reason, torrent = %self.spec.label, "not what it was");
+                    self.shared.event(Event::CannotServe { key, path, reason });
+                    self.tell(Input::Lost { pieces });
+                }
+                DiskNews::Found { pieces } => self.tell(Input::Found { pieces }),
                 DiskNews::Recovered => self.shared.event(Event::DiskRecovered { key }),
             }
         }
@@ -602,15 +608,6 @@ async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
         Some(writer) => writer.news().await,
         None => std::future::pending().await,
     }
-}
-
-/// A share of the disk credit of the process: a quarter of what is left, so that there is always some for the next.
-async fn grant(credits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    let units = (credits.available_permits() / 4).max(CREDIT_MIN / CREDIT_UNIT);
-    Arc::clone(credits)
-        .acquire_many_owned(u32::try_from(units).ok()?)
-        .await
-        .ok()
 }
 
 /// Seals a finished torrent's files, trying until the disk lets it.

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
-use crate::engine::{Engine, EngineConfig, EngineError, Event, Limits, Rates};
+use crate::engine::{Allocation, Engine, EngineConfig, EngineError, Event, Limits, Rates};
 
 /// Requests to stop that come so soon after the first are the same one.
 const ECHO: Duration = Duration::from_millis(300);
@@ -81,6 +81,7 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
             data: Some(data.to_owned()),
             listen,
             peer_id,
+            allocation: Allocation::default(),
             limits: Limits::default(),
             encryption: ports.encryption.into(),
             rates: Rates::default(),

@@ -1,5 +1,6 @@
 //! Open, read, write, verify. Nothing that may wait for a disk runs on an async thread.
 
+mod devices;
 mod gather;
 mod layout;
 mod opening;
@@ -11,6 +12,8 @@ mod storage;
 pub(crate) mod tests;
 mod writer;
 
+pub(crate) use devices::{Credit, Devices};
+pub use opening::Allocation;
 pub(crate) use opening::{Opened, Opening};
 pub use pool::FilePool;
 pub use resume::Journal;

@@ -2,7 +2,7 @@
 //! stops early when asked to.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,9 +12,14 @@ use shared::geometry::PieceIndex;
 use shared::metainfo::{FileKind, Info};
 use tokio_util::sync::CancellationToken;
 
+use super::devices::Devices;
 use super::pool::FilePool;
 use super::resume::{Journal, Record};
 use super::storage::{Stamp, Storage, StorageError};
+use super::writer::DiskNews;
+use crate::engine::Check;
+use crate::library::progress::Progress;
+use crate::torrent::Priority;
 
 /// A file that was last written so much later than the record was written to by somebody else. The program writes a
 /// line before each write, so its own lie within the time that one write takes to begin.
@@ -33,7 +38,25 @@ pub(crate) struct Opening {
     /// The state folder.
     pub(crate) data: Option<PathBuf>,
     pub(crate) pool: Arc<FilePool>,
+    pub(crate) devices: Arc<Devices>,
+    /// How much is hashed before it is believed.
+    pub(crate) check: Check,
+    /// Files beyond the end of the list are wanted.
+    pub(crate) wishes: Arc<[Priority]>,
+    pub(crate) allocation: Allocation,
+    /// Bytes hashed of bytes to hash.
+    pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
+}
+
+/// How files that are fetched get their room on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allocation {
+    /// As bytes come.
+    #[default]
+    Sparse,
+    /// All of it before the first byte, so that a disk that is too small is known at once.
+    Full,
 }
 
 /// An open torrent. Clones share the files.
@@ -51,6 +74,27 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Has other files fetched from now on. What is there of files that nobody wanted moves into place. May wait.
+    pub(crate) fn want(&self, wishes: &[Priority]) -> Result<(), StorageError> {
+        self.storage.want(wishes)
+    }
+
+    /// Moves what was fetched to another folder; what is only read is looked for there from now on. Where it fails, all is as
+    /// it was. May wait.
+    pub(crate) fn relocate(&self, root: &Path, progress: &Progress) -> Result<(), StorageError> {
+        self.storage.relocate(root, progress)
+    }
+
+    /// Gives one file another name below the same folder; a file that is only read is looked for under it. May wait.
+    pub(crate) fn rename(&self, file: usize, to: &Path) -> Result<(), StorageError> {
+        self.storage.rename(file, to)
+    }
+
+    /// Looks whether files are still what they were. Few at a time, so that it may be called often. May wait.
+    pub(crate) fn look(&self) -> Vec<DiskNews> {
+        self.storage.look()
+    }
+
     /// Writes down what was verified, and how the files looked. May wait.
     pub(crate) fn remember(&self) -> Result<(), StorageError> {
         let Some(data) = &self.data else { return Ok(()) };
@@ -60,12 +104,21 @@ impl Opened {
 }
 
 impl Opening {
-    /// Opens it. May wait.
-    pub(crate) fn open(self) -> Opened {
+    /// Opens it, on threads that may wait. `None` if that failed for a fault of ours.
+    pub(crate) async fn open(self) -> Option<Opened> {
+        let device = self.devices.of(&self.root);
+        let _turn = device.check().await?;
+        tokio::task::spawn_blocking(move || self.open_waiting())
+            .await
+            .ok()
+    }
+
+    pub(super) fn open_waiting(self) -> Opened {
         let storage = Arc::new(Storage::new(
             Arc::clone(&self.info),
             self.root.clone(),
             Arc::clone(&self.pool),
+            Arc::clone(&self.devices),
         ));
         let data = self.data.as_deref();
         let record = data.and_then(|data| Record::load(data, self.info.wire_hash(), &storage));

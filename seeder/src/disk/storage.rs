@@ -15,11 +15,15 @@ use shared::bitfield::Bitfield;
 use shared::geometry::{Block, Geometry, PieceIndex};
 use shared::metainfo::{FileKind, Info};
 
+use super::devices::{Device, Devices};
 use super::layout::{Layout, Place};
 use super::os;
 use super::pool::{FilePool, OpenFile};
+use super::writer::DiskNews;
 use crate::library;
+use crate::library::progress::Progress;
 use crate::library::verify::path_in;
+use crate::torrent::Priority;
 
 /// A file could not be read or written; the path says which.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +86,7 @@ pub struct Storage {
     root: PathBuf,
     layout: Layout,
     pool: Arc<FilePool>,
+    devices: Arc<Devices>,
     /// Set once nothing will be written any more; then files are opened for reading only and watched for changes.
     sealed: AtomicBool,
     known: Mutex<Known>,
@@ -99,7 +104,7 @@ struct Known {
 
 impl Storage {
     /// The files of a torrent below `root`, nothing known of them yet. Touches no disk.
-    pub fn new(info: Arc<Info>, root: PathBuf, pool: Arc<FilePool>) -> Self {
+    pub(crate) fn new(info: Arc<Info>, root: PathBuf, pool: Arc<FilePool>, devices: Arc<Devices>) -> Self {
         let places = info.files().iter().map(|file| Place {
             start: file.offset,
             length: file.length,
@@ -117,9 +122,15 @@ impl Storage {
             root,
             layout,
             pool,
+            devices,
             sealed: AtomicBool::new(false),
             known: Mutex::new(known),
         }
+    }
+
+    /// The disk on which it lies.
+    pub(crate) fn device(&self) -> Arc<Device> {
+        self.devices.of(&self.root)
     }
 
     /// What the torrent is.
@@ -251,6 +262,23 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// Has other files fetched from now on.
+    pub(super) fn want(&self, _wishes: &[Priority]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    pub(super) fn relocate(&self, _root: &Path, _progress: &Progress) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    pub(super) fn rename(&self, _file: usize, _to: &Path) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    pub(super) fn look(&self) -> Vec<DiskNews> {
+        Vec::new()
     }
 
     /// The address of a block in the space in which files have their places. Does not wait.

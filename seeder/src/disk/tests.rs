@@ -11,11 +11,11 @@ use shared::geometry::PieceIndex;
 use shared::metainfo::write::Format;
 use shared::metainfo::{Info, Metainfo};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::Clock;
+use crate::engine::Check;
 use crate::library::create::{Options, Plan, all_cores};
 use crate::library::progress::Progress;
 
@@ -74,9 +74,14 @@ impl Rig {
             writes,
             data: Some(self.path("state")),
             pool: Arc::new(FilePool::new(2)),
+            devices: devices(),
+            check: Check::Lazy,
+            wishes: Arc::default(),
+            allocation: Allocation::Sparse,
+            progress: Arc::default(),
             stop: CancellationToken::new(),
         };
-        opening.open()
+        opening.open_waiting()
     }
 
     fn piece(&self, number: u32) -> PieceIndex {
@@ -89,6 +94,7 @@ impl Rig {
             Arc::clone(&self.info),
             self.path("source"),
             Arc::new(FilePool::new(9)),
+            devices(),
         );
         let mut content = vec![0; self.info.geometry().length_of(piece) as usize];
         source
@@ -116,7 +122,11 @@ fn noise(seed: usize, length: usize) -> Vec<u8> {
 }
 
 fn writer(opened: &Opened) -> Writer {
-    Writer::new(opened, Arc::new(Semaphore::new(2)), Clock::start(), 1 << 20)
+    Writer::new(opened, Clock::start(), 1 << 20)
+}
+
+fn devices() -> Arc<Devices> {
+    Arc::new(Devices::new(Clock::start(), 1 << 10))
 }
 
 /// Hands a piece to the writer as the machine would, and waits for its verdict.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::geometry::{Block, PieceIndex};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,6 +43,16 @@ pub(crate) enum DiskNews {
         reason: String,
     },
     Recovered,
+    /// These pieces, which were there, are so no more: this file is gone, cut short or another.
+    Lost {
+        pieces: Vec<PieceIndex>,
+        path: PathBuf,
+        reason: String,
+    },
+    /// These pieces, which were lost, are there again and were hashed.
+    Found {
+        pieces: Vec<PieceIndex>,
+    },
 }
 
 /// The way to the disk of one torrent.
@@ -51,7 +60,6 @@ pub(crate) enum DiskNews {
 pub(crate) struct Writer {
     storage: Arc<Storage>,
     journal: Option<Arc<Journal>>,
-    workers: Arc<Semaphore>,
     clock: Clock,
     gather: Gather,
     queue: VecDeque<Task>,
@@ -75,14 +83,13 @@ enum Done {
 }
 
 impl Writer {
-    /// `credit` bounds what the machine lets come here; `workers` bounds the jobs of the whole process.
-    pub(crate) fn new(opened: &Opened, workers: Arc<Semaphore>, clock: Clock, credit: u64) -> Self {
+    /// `credit` bounds what the machine lets come here.
+    pub(crate) fn new(opened: &Opened, clock: Clock, credit: u64) -> Self {
         let storage = Arc::clone(&opened.storage);
         let gather = Gather::new(storage.geometry().clone(), credit / 2);
         Self {
             storage,
             journal: opened.journal.clone(),
-            workers,
             clock,
             gather,
             queue: VecDeque::new(),
@@ -140,10 +147,14 @@ impl Writer {
                 break;
             }
             let (storage, journal) = (Arc::clone(&self.storage), self.journal.clone());
-            let workers = Arc::clone(&self.workers);
+            let device = self.storage.device();
             self.running.spawn(async move {
-                let _turn = workers.acquire_owned().await;
-                let job = tokio::task::spawn_blocking(move || carry_out(&storage, journal.as_deref(), tasks));
+                let turn = device.job().await;
+                let job = tokio::task::spawn_blocking(move || {
+                    // A disk that hangs keeps its turn, also when nobody waits for the job any more.
+                    let _turn = turn;
+                    carry_out(&storage, journal.as_deref(), tasks)
+                });
                 job.await.unwrap_or_default()
             });
         }

@@ -12,6 +12,7 @@ use shared::metainfo::{Info, Metainfo};
 
 use super::change::Rates;
 use crate::discovery::trackers;
+pub use crate::disk::Allocation;
 pub use crate::net::encryption::Policy as Encryption;
 pub use crate::torrent::goals::Goals;
 use crate::torrent::{Status, Wishes};
@@ -33,6 +34,8 @@ pub struct EngineConfig {
     pub rates: Rates,
     /// The database of a process that takes its torrents up again after a restart; the others are told theirs each time.
     pub store: Option<PathBuf>,
+    /// How files that are fetched get their room on the disk.
+    pub allocation: Allocation,
 }
 
 /// Bounds of the whole process.

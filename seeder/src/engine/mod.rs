@@ -16,8 +16,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use api::{
-    AddError, AddTorrent, Check, Encryption, EngineConfig, EngineError, Event, Goals, Limits, Mode, Options,
-    Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
+    AddError, AddTorrent, Allocation, Check, Encryption, EngineConfig, EngineError, Event, Goals, Limits,
+    Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub use change::{Change, ChangeError, Content, Rates};
 pub(crate) use process::{Shared, Spec};

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use shared::id::{InfoHash, PeerId};
 use shared::metainfo::Info;
@@ -12,11 +11,11 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::api::{EngineConfig, EngineError, Event, Mode, TorrentKey};
+use super::api::{Allocation, Check, EngineConfig, EngineError, Event, Mode, TorrentKey};
 use super::bans::Bans;
 use crate::clock::Clock;
 use crate::discovery::trackers::{self, TrackerEvent, Trackers};
-use crate::disk::{FilePool, Opened, Opening};
+use crate::disk::{Devices, FilePool, Opened, Opening};
 use crate::driver::CREDIT_UNIT;
 use crate::metrics::Counters;
 use crate::net::encryption::Policy;
@@ -27,9 +26,6 @@ use crate::torrent::{Identity, PeerKey};
 /// Events that a slow listener may be behind.
 const EVENTS_MAX: usize = 4_096;
 
-/// Reads that may wait for disks at the same time: enough to keep several disks busy.
-const COLD_READS: usize = 16;
-
 /// What all torrents share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -39,14 +35,13 @@ pub(crate) struct Shared {
     pub(crate) data: Option<PathBuf>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) readers: Arc<Readers>,
-    /// Jobs that hash and write.
-    pub(crate) workers: Arc<Semaphore>,
     pub(crate) encryption: Policy,
     pub(crate) half_open: Semaphore,
     /// Places for connections.
     pub(crate) places: Places,
-    /// Bytes between socket and disk, in units of [`CREDIT_UNIT`].
-    pub(crate) credits: Arc<Semaphore>,
+    /// Who may wait for which disk, and bytes between socket and disk in units of [`CREDIT_UNIT`].
+    pub(crate) devices: Arc<Devices>,
+    allocation: Allocation,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) trackers: Trackers,
     pub(crate) stop: CancellationToken,
@@ -84,19 +79,18 @@ impl Shared {
         };
         let (trackers, answers) = Trackers::start(settings)?;
         let limits = &config.limits;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let shared = Self {
             clock,
             peer_id: config.peer_id,
             listen_port: listen.first().map_or(0, SocketAddr::port),
             data: config.data.clone(),
             pool: Arc::new(FilePool::new(limits.open_files)),
-            readers: Arc::new(Readers::new(COLD_READS)),
-            workers: Arc::new(Semaphore::new(cores)),
+            readers: Arc::new(Readers::default()),
             half_open: Semaphore::new(limits.half_open),
             places: Places::new(limits.connections, limits.connections_per_address),
             encryption: config.encryption,
-            credits: Arc::new(Semaphore::new(limits.disk_buffers / CREDIT_UNIT)),
+            devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
+            allocation: config.allocation,
             events: broadcast::Sender::new(EVENTS_MAX),
             trackers,
             stop: CancellationToken::new(),
@@ -139,13 +133,14 @@ impl Shared {
             writes: spec.mode == Mode::Get,
             data: self.data.clone(),
             pool: Arc::clone(&self.pool),
+            devices: Arc::clone(&self.devices),
+            check: Check::default(),
+            wishes: Arc::default(),
+            allocation: self.allocation,
+            progress: Arc::default(),
             stop: self.stop.clone(),
         };
-        let workers = Arc::clone(&self.workers);
-        async move {
-            let _turn = workers.acquire_owned().await;
-            tokio::task::spawn_blocking(move || opening.open()).await.ok()
-        }
+        opening.open()
     }
 
     /// Tells everyone what was found on disk.

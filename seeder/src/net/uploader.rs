@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::geometry::Block;
 use shared::peer_wire::{Message, piece_header};
-use tokio::sync::Semaphore;
 
 use super::encryption::Rc4;
 use crate::disk::{Storage, StorageError};
@@ -33,21 +32,13 @@ pub(crate) enum Outgoing {
     Serve(Arc<Storage>, Vec<Block>),
 }
 
-/// What all connections read with: spare buffers, and how many reads may wait for disks at the same time.
-#[derive(Debug)]
+/// What all connections read with: spare buffers.
+#[derive(Debug, Default)]
 pub(crate) struct Readers {
     spare: Mutex<Vec<Vec<u8>>>,
-    cold: Semaphore,
 }
 
 impl Readers {
-    pub(crate) fn new(cold_reads: usize) -> Self {
-        Self {
-            spare: Mutex::default(),
-            cold: Semaphore::new(cold_reads),
-        }
-    }
-
     fn buffer(&self) -> Vec<u8> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(|| vec![0; BYTES_MAX])
@@ -151,7 +142,7 @@ impl Batch {
         let unread = if trusted && read_hot(storage, &blocks, &mut data) {
             Vec::new()
         } else {
-            let (buffer, unread) = read_cold(Arc::clone(storage), blocks.clone(), data, readers).await;
+            let (buffer, unread) = read_cold(Arc::clone(storage), blocks.clone(), data).await;
             data = buffer;
             unread
         };
@@ -276,15 +267,12 @@ fn read_hot(storage: &Storage, blocks: &[Block], data: &mut [u8]) -> bool {
     true
 }
 
-async fn read_cold(
-    storage: Arc<Storage>,
-    blocks: Vec<Block>,
-    mut data: Vec<u8>,
-    readers: &Readers,
-) -> (Vec<u8>, Vec<Unread>) {
-    let _turn = readers.cold.acquire().await;
+async fn read_cold(storage: Arc<Storage>, blocks: Vec<Block>, mut data: Vec<u8>) -> (Vec<u8>, Vec<Unread>) {
+    let turn = storage.device().read().await;
     let lost = blocks.clone();
     let job = tokio::task::spawn_blocking(move || {
+        // A read that hangs keeps its turn, also when nobody waits for it any more.
+        let _turn = turn;
         let unread = read_waiting(&storage, &blocks, &mut data);
         (data, unread)
     });

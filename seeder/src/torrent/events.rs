@@ -182,6 +182,10 @@ pub enum Input {
     },
     /// Begin or end to super-seed (BEP 16). It ends by itself once every piece was seen elsewhere.
     SuperSeed(bool),
+    /// These pieces, which may have been lost, are on disk and verified.
+    Found {
+        pieces: Vec<PieceIndex>,
+    },
     /// The deadline is reached.
     Tick,
 }

@@ -125,7 +125,7 @@ impl Torrent {
                 upload_slots,
             } => self.limit(now, connections, upload_slots),
             Input::SuperSeed(on) => self.super_seed(now, on),
-            Input::Wishes(_) | Input::Lost { .. } | Input::Tick => (),
+            Input::Wishes(_) | Input::Lost { .. } | Input::Found { .. } | Input::Tick => (),
         }
         self.settle(now, rng);
         #[cfg(debug_assertions)]

@@ -1,6 +1,8 @@
 //! The system calls of the disk, in one place: what Linux offers, and the plain way elsewhere. All of them may wait for the
 //! disk, except [`read_without_waiting`].
 
+mod mounts;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
@@ -9,6 +11,13 @@ use std::path::{Component, Path};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+pub(super) use mounts::Mounts;
+
+/// Cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// At most so many buffers go into one gathering write; the least that POSIX systems promise besides 16.
 const VECTOR_MAX: usize = 1024;
