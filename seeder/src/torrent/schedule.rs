@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::Rate;
+
 const DAY_NAMES: [&str; 7] = ["mo", "tu", "we", "th", "fr", "sa", "su"];
 const DAY: u16 = 24 * 60;
 /// Less would not even carry the words of the protocol.
-const RATE_MIN: u64 = 1_024;
+const RATE_MIN: u64 = 1_000;
 
 /// The days of the week on which a rule begins to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ pub enum RuleError {
     #[error("`{0}` in the rule begins when it ends; for a whole day leave the hours out")]
     NoTime(String),
     #[error(
-        "`{0}` in the rule is not a rate; write bytes a second with K, M or G, at least 1K, or off for no limit"
+        "`{0}` in the rule is not a rate; write bytes a second with k, M or G, at least 1k, or off for no limit"
     )]
     Rate(String),
     #[error("`{0}` in the rule says again what was said before")]
@@ -190,38 +192,12 @@ fn minute(text: &str) -> Result<u16, RuleError> {
     read().ok_or_else(|| RuleError::Time(text.to_owned()))
 }
 
-/// `off`, or a number with a unit of 1,024.
 fn limit(word: &str, text: &str) -> Result<Limit, RuleError> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(Limit::Off);
+    match text.parse() {
+        Ok(Rate(None)) => Ok(Limit::Off),
+        Ok(Rate(Some(rate))) if rate >= RATE_MIN => Ok(Limit::Rate(rate)),
+        _ => Err(RuleError::Rate(word.to_owned())),
     }
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = text.strip_prefix(digits).unwrap_or_default().to_ascii_uppercase();
-    let shift = match unit.as_str() {
-        "" => Some(0),
-        "K" | "KIB" => Some(10),
-        "M" | "MIB" => Some(20),
-        "G" | "GIB" => Some(30),
-        _ => None,
-    };
-    let rate = shift.and_then(|shift| in_units(digits, shift));
-    rate.filter(|rate| *rate >= RATE_MIN)
-        .map(Limit::Rate)
-        .ok_or_else(|| RuleError::Rate(word.to_owned()))
-}
-
-/// `1.5` of a unit of two to the `shift`; cut to whole bytes. At most three decimals, so that all is exact.
-fn in_units(digits: &str, shift: u32) -> Option<u64> {
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !plain(whole) || !plain(decimals) || decimals.len() > 3 {
-        return None;
-    }
-    let thousandths: u64 = format!("{decimals:0<3}").parse().ok()?;
-    let whole: u64 = whole.parse().ok()?;
-    let thousandths = whole.checked_mul(1_000)?.checked_add(thousandths)?;
-    let bytes = (u128::from(thousandths) << shift) / 1_000;
-    u64::try_from(bytes).ok().filter(|bytes| *bytes < u64::MAX)
 }
 
 impl TryFrom<String> for Rule {
@@ -267,15 +243,7 @@ impl fmt::Display for Days {
 
 impl fmt::Display for Limit {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => to.write_str("off"),
-            Self::Rate(rate) => match rate.trailing_zeros() {
-                30.. => write!(to, "{}G", rate >> 30),
-                20.. => write!(to, "{}M", rate >> 20),
-                10.. => write!(to, "{}K", rate >> 10),
-                _ => write!(to, "{rate}"),
-            },
-        }
+        Rate(self.rate()).fmt(to)
     }
 }
 
@@ -314,31 +282,31 @@ mod tests {
 
     #[test]
     fn a_rule_that_ends_before_it_begins_holds_over_midnight() {
-        let rule = "fr,su 22:00-06:00 up=1K";
-        check(rule, "fr 23:00", "1K -");
-        check(rule, "sa 05:59", "1K -");
+        let rule = "fr,su 22:00-06:00 up=1k";
+        check(rule, "fr 23:00", "1k -");
+        check(rule, "sa 05:59", "1k -");
         check(rule, "sa 06:00", "- -");
         check(rule, "sa 23:00", "- -");
-        check(rule, "mo 00:00", "1K -");
+        check(rule, "mo 00:00", "1k -");
         check(rule, "fr 05:00", "- -");
-        check("mo 22:00-24:00 up=1K", "mo 23:59", "1K -");
-        check("mo 22:00-24:00 up=1K", "tu 00:00", "- -");
-        check("mo 22:00-00:00 up=1K", "tu 00:00", "- -");
+        check("mo 22:00-24:00 up=1k", "mo 23:59", "1k -");
+        check("mo 22:00-24:00 up=1k", "tu 00:00", "- -");
+        check("mo 22:00-00:00 up=1k", "tu 00:00", "- -");
     }
 
     #[test]
     fn the_later_of_two_rules_counts_for_each_direction_by_itself() {
-        let text = "up=1M down=4M\nsa-mo up=off\nmo 12:00-13:00 down=500K";
+        let text = "up=1M down=4M\nsa-mo up=off\nmo 12:00-13:00 down=500k";
         check(text, "tu 12:30", "1M 4M");
         check(text, "su 12:30", "off 4M");
-        check(text, "mo 12:30", "off 500K");
+        check(text, "mo 12:30", "off 500k");
     }
 
     #[test]
     fn words_come_in_any_order_and_hours_and_days_may_be_left_out() {
-        check("down=1.5M DAILY", "we 00:00", "- 1536K");
-        check("up=2000000 08:00-09:00", "we 08:30", "2000000 -");
-        check("0:00-24:00 up=3GiB we", "we 23:59", "3G -");
+        check("down=1.5M DAILY", "we 00:00", "- 1.5M");
+        check("up=2000001 08:00-09:00", "we 08:30", "2000001 -");
+        check("0:00-24:00 up=3G we", "we 23:59", "3G -");
     }
 
     #[test]
