@@ -1,14 +1,12 @@
-//! The folder that holds everything a tracker must not forget: one process owns it at a time, strangers on this machine read
-//! nothing of it. Two files in it matter, the database and the secret; what else lies there costs time when it is lost, never credit.
+//! The folder that holds everything a tracker must not forget. Two files in it matter, the database and the secret; what else lies there costs time when it is lost, never credit.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
+use edge::folder::{self, beside, write_whole};
 use tracing::{info, warn};
 
 use crate::members::store::{Store, StoreError};
@@ -16,17 +14,11 @@ use crate::members::store::{Store, StoreError};
 /// Bytes of the secret.
 const SECRET: usize = 32;
 
-/// Where a link lies in place of a file of ours, nothing is written through it.
-#[expect(clippy::cast_possible_wrap, reason = "a flag of one low bit")]
-const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
-
 /// Why a folder, or what is in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    #[error("cannot use the data folder {}: {source}", path.display())]
-    Data { path: PathBuf, source: io::Error },
-    #[error("{} belongs to a running tracker (process {owner}); stop it, or use another data folder", path.display())]
-    Taken { path: PathBuf, owner: String },
+    #[error(transparent)]
+    Folder(#[from] folder::FolderError),
     #[error("{} is not {SECRET} bytes long: put back the file of a backup, or delete it and give every member a new key", path.display())]
     Secret { path: PathBuf },
     #[error(transparent)]
@@ -52,39 +44,35 @@ impl fmt::Debug for State {
     }
 }
 
-/// A folder, taken. It is given back when this is dropped, however the process ends.
+/// A tracker's folder, taken. It is given back when this is dropped, however the process ends.
 #[derive(Debug)]
 pub struct Folder {
-    path: PathBuf,
-    /// Locked for as long as it is open.
-    _lock: File,
+    taken: folder::Folder,
 }
 
 impl Folder {
     /// Makes the folder where there is none and takes it for this process alone.
     pub fn take(path: &Path) -> Result<Self, FolderError> {
-        let lock = lock(path)?;
-        info!(folder = %path.display(), "the data folder is ours");
-        let path = path.to_owned();
-        Ok(Self { path, _lock: lock })
+        let taken = folder::Folder::take(path, "tracker")?;
+        Ok(Self { taken })
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.taken.path()
     }
 
     /// Opens the database and the secret. A start on a restored backup moves the secret out of it; a start on an empty folder
     /// makes both, the secret from `dice`.
     pub async fn open(&self, dice: [u8; SECRET]) -> Result<State, FolderError> {
-        close_database(&database(&self.path))?;
-        let store = Store::open(&database(&self.path)).await?;
-        let path = secret(&self.path);
+        close_database(&database(self.path()))?;
+        let store = Store::open(&database(self.path())).await?;
+        let path = secret(self.path());
         let restored = store.restored_secret().await?;
         let found = read_secret(&path)?;
         let secret = restored.or(found).unwrap_or(dice);
         if found != Some(secret) {
             write_secret(&path, found.is_some(), &secret)
-                .map_err(|source| FolderError::Data { path, source })?;
+                .map_err(|source| folder::FolderError::Data { path, source })?;
         }
         if restored.is_some() {
             store.drop_secret().await?;
@@ -113,78 +101,6 @@ pub fn secret(folder: &Path) -> PathBuf {
     folder.join("secret")
 }
 
-/// Opens a file of the folder for writing, empty, for its owner alone.
-pub fn create(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(NO_LINK)
-        .open(path)?;
-    // The mode above is for new files only.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
-}
-
-/// Writes a file of the folder so that it is there whole or not at all, also after power was lost.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let part = beside(path, ".part");
-    let mut file = create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)?;
-    sync_folder_of(path)
-}
-
-/// The name of a file that belongs to another.
-pub fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-/// Makes renamed and new files last.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn lock(path: &Path) -> Result<File, FolderError> {
-    let data = |source| FolderError::Data {
-        path: path.to_owned(),
-        source,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(data)?;
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(NO_LINK);
-    let mut file = options.open(path.join("lock")).map_err(data)?;
-    if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if errno != Errno::WOULDBLOCK {
-            return Err(data(errno.into()));
-        }
-        let mut owner = String::new();
-        file.read_to_string(&mut owner).map_err(data)?;
-        return Err(FolderError::Taken {
-            path: path.to_owned(),
-            owner: owner.trim().to_owned(),
-        });
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(data)?;
-    writeln!(file, "{}", std::process::id()).map_err(data)?;
-    Ok(file)
-}
-
 /// A database that others could read, as a restored backup often is, is closed to them; so are the files that `SQLite` keeps
 /// beside it, which take its mode.
 fn close_database(path: &Path) -> Result<(), FolderError> {
@@ -194,7 +110,7 @@ fn close_database(path: &Path) -> Result<(), FolderError> {
         if open {
             warn!(file = %path.display(), "others could read this part of the database; now they cannot");
             fs::set_permissions(&path, Permissions::from_mode(0o600))
-                .map_err(|source| FolderError::Data { path, source })?;
+                .map_err(|source| folder::FolderError::Data { path, source })?;
         }
     }
     Ok(())
@@ -202,9 +118,9 @@ fn close_database(path: &Path) -> Result<(), FolderError> {
 
 /// The secret, if there is one. One that others could read is closed to them, with a warning.
 fn read_secret(path: &Path) -> Result<Option<[u8; SECRET]>, FolderError> {
-    let data = |source| FolderError::Data {
-        path: path.to_owned(),
-        source,
+    let data = |source| {
+        let path = path.to_owned();
+        FolderError::from(folder::FolderError::Data { path, source })
     };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -252,28 +168,6 @@ mod tests {
         Folder::take(folder.path()).unwrap()
     }
 
-    #[test]
-    fn a_new_folder_is_for_its_owner_alone() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("made/when/missing");
-        let folder = Folder::take(&path).unwrap();
-        assert_eq!((mode(folder.path()), mode(&path.join("lock"))), (0o700, 0o600));
-    }
-
-    #[test]
-    fn a_folder_has_one_owner_at_a_time() {
-        let place = tempfile::tempdir().unwrap();
-        let first = taken(&place);
-        let second = Folder::take(place.path());
-        let us = std::process::id().to_string();
-        assert!(
-            matches!(&second, Err(FolderError::Taken { owner, .. }) if *owner == us),
-            "{second:?}"
-        );
-        drop(first);
-        taken(&place);
-    }
-
     #[tokio::test]
     async fn the_secret_is_made_once() {
         let place = tempfile::tempdir().unwrap();
@@ -311,19 +205,6 @@ mod tests {
             assert_eq!(mode(&part), 0o600, "{}", part.display());
         }
         state.store.close().await;
-    }
-
-    #[test]
-    fn nothing_is_written_through_a_link() {
-        let place = tempfile::tempdir().unwrap();
-        let precious = place.path().join("precious");
-        fs::write(&precious, "precious").unwrap();
-        for name in ["lock", "snapshot"] {
-            std::os::unix::fs::symlink(&precious, place.path().join(name)).unwrap();
-        }
-        Folder::take(place.path()).unwrap_err();
-        create(&place.path().join("snapshot")).unwrap_err();
-        assert_eq!(fs::read(&precious).unwrap(), b"precious");
     }
 
     #[tokio::test]
@@ -383,16 +264,5 @@ mod tests {
             let kept = fs::read(beside(&secret(other.path()), ".replaced")).ok();
             assert_eq!(kept, own.map(|own| own.to_vec()));
         }
-    }
-
-    #[test]
-    fn a_file_is_written_whole_and_for_its_owner_alone() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("file");
-        fs::write(&path, "old").unwrap();
-        fs::write(beside(&path, ".part"), "left by a crash, and longer").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
     }
 }

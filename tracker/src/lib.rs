@@ -7,7 +7,6 @@ pub mod clock;
 pub mod config;
 pub mod folder;
 pub mod http;
-mod log;
 pub mod members;
 pub mod metrics;
 mod offline;

@@ -12,12 +12,12 @@ use prometheus::proto::{
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::http::head::Route;
-use crate::http::slots::{Full, Slots};
 use crate::members::books::BooksState;
 use crate::members::directory::Census;
 use crate::members::refusal::Refusal;
 use crate::members::rules::Credit;
 use crate::swarm::{Outcome, Swept, Totals};
+use edge::slots::{Full, Slots};
 
 /// What Prometheus 3 insists on, to the letter.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -112,7 +112,7 @@ impl From<&Refusal> for Reason {
 impl From<Full> for Reason {
     fn from(full: Full) -> Self {
         match full {
-            Full::Tracker => Self::Busy,
+            Full::Program => Self::Busy,
             Full::Address => Self::BusyAddress,
         }
     }

@@ -42,8 +42,3 @@ impl Identity {
         }
     }
 }
-
-/// A mark on requests that came over `control.sock` or from this process. Requests from a network can never carry it: it is no
-/// header, but something that only the code which accepted the connection can attach.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Local;

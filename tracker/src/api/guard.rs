@@ -7,20 +7,19 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use edge::bearer::bearer;
+use edge::body::JSON;
+use edge::control::Local;
+use edge::problem::{Cause, Problem};
 
 use super::Api;
-use super::auth::{Identity, Local};
-use super::body::JSON;
-use super::problem::{Cause, Problem};
+use super::auth::Identity;
 use super::table::{self, PREFIX, Rule, TABLE, Verdict};
 use crate::http::desk::Caller;
 use crate::members::refusal::Refusal;
-
-/// Longer keys than this are none of ours.
-const KEY_MAX: usize = 128;
 
 /// Lets a request pass with its [`Identity`] attached, or answers it.
 pub(crate) async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
@@ -196,29 +195,4 @@ impl<S: Send + Sync> FromRequestParts<S> for CameFrom {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(address(&parts.extensions)))
     }
-}
-
-/// The key of `Authorization: Bearer KEY`, if there is such a field.
-fn bearer(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut fields = fields.get_all(header::AUTHORIZATION).iter();
-    let Some(field) = fields.next() else {
-        return Ok(None);
-    };
-    let unusable = || {
-        Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "the Authorization field cannot be used: it must be one, of the form \"Bearer KEY\"",
-        )
-    };
-    if fields.next().is_some() {
-        return Err(unusable());
-    }
-    let (scheme, key) = field
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or_else(unusable)?;
-    let key = key.trim();
-    let good = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty() && key.len() <= KEY_MAX;
-    if good { Ok(Some(key)) } else { Err(unusable()) }
 }

@@ -12,11 +12,11 @@ use utoipa_axum::routes;
 use super::Api;
 use super::auth::Identity;
 use super::bodies::{InvitationPage, NewInvitation, Page, Redeem};
-use super::body::{Asked, Json, MaybeJson, Named};
 use super::guard::CameFrom;
-use super::problem::Problem;
 use super::scope::Scope;
 use crate::members::office::{Actor, AddInvitation, InvitationCard, MemberCard, OfficeError, OwnerCard};
+use edge::body::{Asked, Json, MaybeJson, Named};
+use edge::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()

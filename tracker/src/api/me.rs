@@ -11,9 +11,9 @@ use utoipa_axum::routes;
 use super::Api;
 use super::auth::Identity;
 use super::bodies::Rotate;
-use super::body::MaybeJson;
-use super::problem::Problem;
 use crate::members::office::{MemberCard, MemberReport};
+use edge::body::MaybeJson;
+use edge::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(show)).routes(routes!(rotate))

@@ -17,13 +17,13 @@ use utoipa_axum::routes;
 use super::Api;
 use super::auth::Identity;
 use super::bodies::{Disable, Expire, MemberPage, NewMember, Page, Rotate};
-use super::body::{Asked, Json, MaybeJson, Named};
-use super::problem::Problem;
 use super::scope::Scope;
 use crate::http::trace::{Heard, Listening, Traced};
 use crate::members::books::FlushError;
 use crate::members::office::{AddMember, MemberCard, MemberReport, OfficeError};
 use crate::members::store::Role;
+use edge::body::{Asked, Json, MaybeJson, Named};
+use edge::problem::Problem;
 
 /// A stream that says nothing for so long gets an empty line, which tells whether anybody still reads it.
 const HEARTBEAT: Duration = Duration::from_secs(10);

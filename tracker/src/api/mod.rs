@@ -7,22 +7,18 @@
 
 pub mod auth;
 pub mod bodies;
-mod body;
-pub mod client;
-pub mod control;
 mod guard;
-mod guesses;
 mod invitations;
 mod me;
 mod members;
 mod openapi;
-pub mod problem;
 mod running;
 pub mod scope;
 pub mod table;
 mod tokens;
 mod torrents;
 mod tracker;
+mod troubles;
 
 #[cfg(test)]
 mod tests;
@@ -34,14 +30,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::any;
+use edge::guesses::Guesses;
+use edge::problem::{self, Problem};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::members::office::{Actor, Office};
 use crate::members::store::Store;
 use auth::Identity;
-use guesses::Guesses;
-use problem::Problem;
 pub use running::{ReloadWanted, Running};
 
 /// Torrents that are received at the same time; each may take 32 MiB.
@@ -142,7 +138,7 @@ pub fn router(api: &Arc<Api>) -> Router {
     openapi::finish(&mut document);
     let routes = routes
         .route_layer(from_fn_with_state(Arc::clone(api), guard::guard))
-        .layer(axum::Extension(openapi::Text::of(&document)))
+        .layer(axum::Extension(edge::openapi::Text::of(&document)))
         .fallback(async || nothing())
         .with_state(Arc::clone(api));
     Router::new()

@@ -2,24 +2,15 @@
 //! otherwise than it is.
 
 use axum::Extension;
-use axum::http::header;
-use axum::response::IntoResponse;
-use bytes::Bytes;
+use edge::openapi::{BEARER, Text};
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, ResponseBuilder, Server,
-};
-use utoipa::{PartialSchema as _, ToSchema as _};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder, Server};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::problem::{self, Document};
 use super::scope;
 use super::table::{self, PREFIX, Who};
-
-/// The name of the one way to sign in.
-const BEARER: &str = "bearer";
 
 /// What the API is, before any route.
 pub(crate) fn begin<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
@@ -38,22 +29,10 @@ pub(crate) fn begin<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
 
 /// Adds to every route who may use it, and how errors look.
 pub(crate) fn finish(document: &mut OpenApi) {
-    for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
-            complete(operation, method, path);
-        }
-    }
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme(
-        BEARER,
-        SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
-    );
-    components
-        .schemas
-        .insert(Document::name().into_owned(), Document::schema());
+    edge::openapi::finish(document, complete);
 }
 
-fn complete(operation: &mut Operation, method: &str, path: &str) {
+fn complete(operation: &mut Operation, method: &'static str, path: &str) {
     let Some(rule) = table::find(method, path) else {
         return;
     };
@@ -67,50 +46,11 @@ fn complete(operation: &mut Operation, method: &str, path: &str) {
         operation.security = Some(vec![SecurityRequirement::new(BEARER, scopes)]);
     }
     let who = format!("Needs {}.", rule.who.wanted());
-    operation.description = Some(match operation.description.take() {
-        Some(said) if !said.is_empty() => format!("{said}\n\n{who}"),
-        _ => who,
-    });
-    let problem = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(Document::name())))
-        .build();
-    let response = ResponseBuilder::new()
-        .description("What went wrong, and what to do")
-        .content(problem::CONTENT_TYPE, problem);
-    operation
-        .responses
-        .responses
-        .insert("default".to_owned(), RefOr::T(response.build()));
-}
-
-/// The operations of a path, by method.
-pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    [
-        ("GET", &mut item.get),
-        ("PUT", &mut item.put),
-        ("POST", &mut item.post),
-        ("DELETE", &mut item.delete),
-        ("OPTIONS", &mut item.options),
-        ("HEAD", &mut item.head),
-        ("PATCH", &mut item.patch),
-        ("TRACE", &mut item.trace),
-    ]
-    .into_iter()
-    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-/// The finished document.
-#[derive(Clone, Debug)]
-pub(crate) struct Text(Bytes);
-
-impl Text {
-    pub(crate) fn of(document: &OpenApi) -> Self {
-        Self(document.to_json().unwrap_or_default().into())
-    }
+    edge::openapi::add_sentence(operation, who);
 }
 
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", tag = "tracker", responses((status = 200, description = "An OpenAPI document")))]
-async fn openapi_json(Extension(Text(text)): Extension<Text>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], text)
+async fn openapi_json(Extension(text): Extension<Text>) -> Text {
+    text
 }

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::bodies::SwarmsCard;
-use super::problem::Problem;
 use crate::http::trace::Tracer;
 use crate::members::books::{Books, FlushError};
 use crate::swarm::private::PrivateSwarms;
+use edge::problem::Problem;
 
 /// Whoever asks for accounts waits this long for the last of them.
 const FLUSH_TIME: Duration = Duration::from_secs(1);

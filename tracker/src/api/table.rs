@@ -7,7 +7,7 @@ use super::auth::Identity;
 use super::scope::{self, Scope};
 
 /// Where the API begins on the public port.
-pub const PREFIX: &str = "/api/v1";
+pub use edge::client::PREFIX;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use utoipa_axum::routes;
 use super::Api;
 use super::auth::Identity;
 use super::bodies::{NewToken, Page, TokenPage};
-use super::body::{Asked, Json, Named};
-use super::problem::Problem;
 use crate::members::office::{AddToken, TokenCard};
+use edge::body::{Asked, Json, Named};
+use edge::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()

@@ -13,12 +13,12 @@ use utoipa_axum::routes;
 use super::Api;
 use super::auth::Identity;
 use super::bodies::{FileWanted, NewTariff, Page, Registering, Removing, TariffPage};
-use super::body::{Asked, Json, Named, TORRENT, expect_type};
 use super::members::{may_manage, unsettled};
-use super::problem::Problem;
 use super::scope::Scope;
 use crate::members::ids::MemberId;
 use crate::members::office::{AddTorrent, Stamp, TariffCard, TorrentCard, TorrentPage, TorrentReport};
+use edge::body::{Asked, Json, Named, TORRENT, expect_type};
+use edge::problem::Problem;
 
 /// The media type of a .torrent file.
 const TORRENT_TYPE: &str = "application/x-bittorrent";

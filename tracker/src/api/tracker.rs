@@ -10,10 +10,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::{AuditPage, Backup, BackupCard, Census, Page, PolicyCard, Reloaded, StatsCard};
-use super::body::{Asked, Json};
-use super::problem::Problem;
 use super::{Api, Running};
 use crate::members::store::BackupError;
+use edge::body::{Asked, Json};
+use edge::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()

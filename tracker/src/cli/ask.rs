@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::output::{card, tell};
 use super::{Common, Failure};
 use crate::api::bodies::PolicyCard;
-use crate::api::client::{Answer, Client, ClientError, Lines, Payload};
 use crate::config::{Config, Typed};
 use crate::folder::{self, Folder, FolderError};
 use crate::offline::Offline;
+use edge::client::{Answer, Client, ClientError, Lines, Payload};
+use edge::command::tell;
+use edge::output::card;
 
 /// A folder may be taken for a moment: by another command, or by a tracker that begins or ends.
 const TRIES: u32 = 50;
@@ -108,7 +109,9 @@ impl Api {
             }
             match Folder::take(folder) {
                 Ok(taken) => return Self::offline(&config, taken).await,
-                Err(FolderError::Taken { .. }) => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(FolderError::Folder(edge::folder::FolderError::Taken { .. })) => {
+                    tokio::time::sleep(BETWEEN_TRIES).await
+                }
                 Err(error) => return Err(Failure::failed(error)),
             }
         }
@@ -222,7 +225,7 @@ fn settings(common: &Common) -> Result<Config, Failure> {
             "warning: nothing reads the environment variable {name}"
         ));
     }
-    crate::log::start(common.log.as_deref().unwrap_or("warn")).map_err(Failure::usage)?;
+    edge::log::start(common.log.as_deref().unwrap_or("warn")).map_err(Failure::usage)?;
     Ok(config)
 }
 

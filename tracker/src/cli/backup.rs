@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::ask::{self, State};
-use super::human::size;
-use super::output::{plain, show};
 use super::{Common, Failure};
 use crate::api::bodies::{self, BackupCard};
+use edge::human::size;
+use edge::output::{plain, show};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

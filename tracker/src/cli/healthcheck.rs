@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::output::print;
 use super::{Common, Failure};
 use crate::config::Typed;
+use edge::command::print;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -7,13 +7,14 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::ask::{self, Api, State};
-use super::human::{NOTHING, date_or_nothing};
-use super::output::{Facts, Table, card, plain, print, show, show_each, tell, write_out};
 use super::when::When;
 use super::{Common, Failure};
 use crate::api::bodies::{self, PolicyCard};
 use crate::api::table::PREFIX;
 use crate::members::office::{InvitationCard, MemberCard};
+use edge::command::{print, tell, write_out};
+use edge::human::{NOTHING, date_or_nothing};
+use edge::output::{Facts, Table, card, plain, show, show_each};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::ask::{self, State, encode};
-use super::human::{NOTHING, date, date_or_nothing, duration, exact_size, ratio, short_hash, size};
-use super::output::{Facts, Table, print, show, show_each, tell};
 use super::when::{Length, When};
 use super::{Common, Failure};
 use crate::api::bodies;
 use crate::members::office::{AccountCard, MarkCard, MemberCard, MemberReport, MemberState};
 use crate::members::store::{Kind, Role};
+use edge::command::{print, tell};
+use edge::human::{NOTHING, date, date_or_nothing, duration, exact_size, ratio, short_hash, size};
+use edge::output::{Facts, Table, show, show_each};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -4,10 +4,8 @@
 mod ask;
 mod backup;
 mod healthcheck;
-mod human;
 mod invite;
 mod member;
-mod output;
 mod reload;
 mod serve;
 mod settings;
@@ -16,15 +14,13 @@ mod torrent;
 mod trace;
 mod when;
 
-use std::fmt::Display;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::output::{tell, write_out};
 use crate::config::{self, Config, Loaded, Origin, Typed};
+use edge::command::{Failure, ended, write_out};
 
 /// A BitTorrent tracker for the people you know: it tells peers of a swarm about each other, and counts who gives what.
 #[derive(Debug, clap::Parser)]
@@ -94,40 +90,6 @@ enum Command {
     Man,
 }
 
-/// How a command ended, if not well.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// What was typed cannot be meant: exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// What was asked for was not done: exit code 1.
-    #[error("{0}")]
-    Failed(String),
-    /// Whoever read our results has gone away, as `head` does. Nobody is left to complain to.
-    #[error("standard output was closed")]
-    Closed,
-}
-
-impl Failure {
-    fn usage(why: impl Display) -> Self {
-        Self::Usage(why.to_string())
-    }
-
-    fn failed(why: impl Display) -> Self {
-        Self::Failed(why.to_string())
-    }
-}
-
-impl From<io::Error> for Failure {
-    /// What went wrong with standard output.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Failed(format!("standard output: {error}")),
-        }
-    }
-}
-
 /// The whole program: reads what was typed, does it, says how it ended.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -138,17 +100,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match run(cli) {
-        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            tell(format_args!("error: {failure}"));
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
-                2
-            } else {
-                1
-            })
-        }
-    }
+    ended(run(cli))
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

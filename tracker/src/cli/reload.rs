@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::ask;
-use super::output::{plain, show};
 use super::{Common, Failure};
 use crate::api::bodies::Reloaded;
+use edge::output::{plain, show};
 
 pub(super) fn run(common: Common) -> Result<(), Failure> {
     ask::run_with_tracker(&common, async |api| {

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::invite::redeem_line;
-use super::output::{print, tell};
 use super::{Common, Failure};
 use crate::address::Base;
 use crate::api::ReloadWanted;
 use crate::config::{Config, Loaded, Mode, Origin, Typed};
 use crate::server::Server;
+use edge::command::{print, tell};
 
 /// Threads for what is not an announce; lanes have their own.
 const WORKERS: usize = 2;
@@ -45,7 +45,7 @@ pub(super) fn run(args: Args, common: Common) -> Result<(), Failure> {
     });
     let Loaded { file, unread } = origin.load().map_err(Failure::usage)?;
     let mut config = Config::try_from(&file).map_err(Failure::usage)?;
-    crate::log::start(&config.log).map_err(Failure::usage)?;
+    edge::log::start(&config.log).map_err(Failure::usage)?;
     for variable in &unread {
         warn!(variable, "nothing reads this environment variable");
     }

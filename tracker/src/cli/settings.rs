@@ -1,8 +1,8 @@
 //! `tracker config`: looks at the settings.
 
-use super::output::{print, tell, write_out};
 use super::{Common, Failure};
 use crate::config::Typed;
+use edge::command::{print, tell, write_out};
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 pub(super) enum Command {

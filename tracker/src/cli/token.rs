@@ -4,13 +4,14 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::ask::{self, State, encode};
-use super::human::{NOTHING, date_or_nothing};
-use super::output::{Facts, Table, print, show, show_each, tell};
 use super::when::When;
 use super::{Common, Failure};
 use crate::api::{bodies, scope};
 use crate::members::office::TokenCard;
 use crate::members::store::Scope;
+use edge::command::{print, tell};
+use edge::human::{NOTHING, date_or_nothing};
+use edge::output::{Facts, Table, show, show_each};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -7,12 +7,13 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::ask::{self, Api, State, encode};
-use super::human::{NOTHING, date, duration, exact_size, short_hash, size};
-use super::output::{Facts, Table, card, plain, print, show, show_each, tell, write_out};
 use super::when::When;
 use super::{Common, Failure};
 use crate::api::bodies;
 use crate::members::office::{AccountCard, TariffCard, TorrentCard, TorrentReport};
+use edge::command::{print, tell, write_out};
+use edge::human::{NOTHING, date, duration, exact_size, short_hash, size};
+use edge::output::{Facts, Table, card, plain, show, show_each};
 
 /// The longest .torrent that is read; the tracker takes no longer one either.
 const FILE_MAX: u64 = 32 * 1024 * 1024;

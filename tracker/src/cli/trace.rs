@@ -6,9 +6,10 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ask::{self, encode};
-use super::human::size;
-use super::output::{plain, print, tell};
 use super::{Common, Failure};
+use edge::command::{print, tell};
+use edge::human::size;
+use edge::output::plain;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::ConfigError;
+use edge::settings::{ConfigError, within};
+
 use super::file::{
     AccountsSection, AnnounceSection, ClientsSection, File, HttpSection, LimitsSection, MembersSection,
     TorrentsSection,
@@ -245,23 +246,6 @@ fn check_clients(clients: &ClientsSection) -> Result<(), ConfigError> {
         })?;
     }
     Ok(())
-}
-
-fn within(
-    key: &'static str,
-    value: impl ToString,
-    fits: bool,
-    allowed: &'static str,
-) -> Result<(), ConfigError> {
-    if fits {
-        Ok(())
-    } else {
-        Err(ConfigError::Range {
-            key,
-            value: value.to_string(),
-            allowed,
-        })
-    }
 }
 
 /// The owner's port; none where it is switched off.

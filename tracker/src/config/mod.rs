@@ -19,7 +19,7 @@ pub use self::file::{
     MembersSection, ReachabilitySection, ScrapeSection, SnapshotSection, TorrentsSection, TrackerSection,
 };
 pub(crate) use self::load::CONFIG_VARIABLE;
-pub use self::load::{ConfigError, Loaded, Typed, load};
+pub use self::load::{Loaded, Typed, load};
 pub use self::origin::Origin;
 pub use self::typed::{
     Accounts, Announce, Clients, Config, Http, Limits, Members, Mode, Scrape, Tls, Torrents,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Config, ConfigError, Loaded, Typed, load};
+use edge::settings::ConfigError;
+
+use super::{Config, Loaded, Typed, load};
 
 /// The sources of a tracker's settings.
 #[derive(Clone, Debug, Default)]

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Admission;
 use super::check::{admin_address, check, date, public_url};
 use super::file::{
     AccountsSection, AnnounceSection, ClientsSection, File, HttpSection, LimitsSection, MembersSection,
     ScrapeSection, TorrentsSection,
 };
-use super::{Admission, ConfigError};
 use crate::members::ids::Date;
 use crate::members::rules::Tariff;
+use edge::settings::ConfigError;
 
 /// A day, in which several settings are counted.
 const DAY: Duration = Duration::from_secs(86_400);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use edge::slots::{Full, Slot, Slots};
 use ipnet::IpNet;
 use tracing::warn;
 
@@ -36,6 +37,14 @@ enum Hop {
     /// `unknown`, an obfuscated name, or nonsense: an address that we cannot know.
     Hidden,
     Address(IpAddr),
+}
+
+/// Room for a connection. A trusted proxy speaks for many, and is bounded only by the whole; so is a Unix socket.
+pub(crate) fn take_slot(slots: &Arc<Slots>, trust: &Trust, from: Option<SocketAddr>) -> Result<Slot, Full> {
+    match from {
+        Some(from) if !trust.trusts(from.ip()) => slots.take(from.ip()),
+        _ => slots.take_shared(),
+    }
 }
 
 impl Trust {

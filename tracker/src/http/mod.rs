@@ -9,16 +9,12 @@ pub(crate) mod doors;
 pub(crate) mod forwarded;
 pub(crate) mod head;
 pub(crate) mod lane;
-pub(crate) mod listen;
-mod os;
 pub(crate) mod outside;
 pub(crate) mod pages;
 pub(crate) mod porter;
 pub(crate) mod prober;
 mod reply;
-mod rewound;
 pub(crate) mod site;
-pub(crate) mod slots;
 pub(crate) mod tls;
 pub mod trace;
 

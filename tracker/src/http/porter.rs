@@ -18,12 +18,15 @@ use super::conversation::{Backlog, Conversation, End};
 use super::desk::Caller;
 use super::doors::Door;
 use super::lane::{Front, Lane, Times};
-use super::rewound::Rewound;
 use super::site::Site;
-use super::slots::{Slot, Slots, take_slot};
+use edge::Rewound;
+
+use super::doors;
+use super::forwarded::take_slot;
 use super::tls::Certificate;
-use super::{doors, listen};
 use crate::metrics::{Counters, Reason};
+use edge::listen;
+use edge::slots::{Slot, Slots};
 
 /// Bytes of a page on their way between a lane and the main runtime.
 const BRIDGE: usize = 16 * 1024;
@@ -115,11 +118,11 @@ impl Porter {
         match door {
             Door::Tcp(listener) => {
                 let greet = |stream, from| self.greet(stream, from);
-                listen::accept_each(listener, counters, greet).await
+                listen::accept_each(listener, || counters.accept_failures.add(1), greet).await
             }
             Door::Tls(listener, certificate) => {
                 let greet = |stream, from| self.greet_tls(stream, from, &certificate);
-                listen::accept_each(listener, counters, greet).await
+                listen::accept_each(listener, || counters.accept_failures.add(1), greet).await
             }
             Door::Unix(socket) => {
                 let greet = |stream| self.greet_unix(stream);

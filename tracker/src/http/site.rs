@@ -1,17 +1,13 @@
-//! Serves a router with hyper: every connection with its limits, wherever it was accepted. What bounds a body is the API's to
-//! say; a body that nobody reads cannot matter, because hyper closes after the answer.
+//! Serves a router beside the lanes: every connection has a slot, wherever it was accepted, and what goes wrong is counted.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use edge::listen;
+use edge::site::Manners;
+use edge::slots::{Slot, Slots};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -21,22 +17,16 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use super::desk::Caller;
+use super::doors;
 use super::doors::Door;
-use super::forwarded::Trust;
+use super::forwarded::{Trust, take_slot};
 use super::lane::Times;
-use super::rewound::Rewound;
-use super::slots::{Slot, Slots, take_slot};
-use super::{doors, listen};
 use crate::metrics::{Counters, Reason};
-
-/// hyper refuses to work with smaller buffers.
-const BUFFER_MIN: usize = 8_192;
 
 /// A router and the connections that look at it.
 #[derive(Debug)]
 pub(crate) struct Site {
-    service: TowerToHyperService<Router>,
-    http: http1::Builder,
+    site: Arc<edge::site::Site>,
     counters: Arc<Counters>,
     means: Means,
 }
@@ -56,17 +46,13 @@ pub(crate) struct Means {
 
 impl Site {
     pub(crate) fn new(router: Router, counters: Arc<Counters>, means: Means) -> Arc<Self> {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(means.times.head);
-        // The same shape of answer as on a lane: names in title case, no date.
-        http.title_case_headers(true).auto_date_header(false);
-        // Who has said all it wants to say is answered, as on a lane.
-        http.half_close(true);
-        http.max_buf_size(means.head_bytes.max(BUFFER_MIN));
+        let manners = Manners {
+            head_time: means.times.head,
+            write_time: means.times.write,
+            head_bytes: means.head_bytes,
+        };
         Arc::new(Self {
-            service: TowerToHyperService::new(router),
-            http,
+            site: edge::site::Site::new(router, manners, means.stop.clone()),
             counters,
             means,
         })
@@ -74,17 +60,18 @@ impl Site {
 
     /// Accepts connections without any lane, until the tracker stops.
     pub(crate) async fn accept(self: Arc<Self>, door: Door, slots: Arc<Slots>, trust: Arc<Trust>) {
+        let failed = || self.counters.accept_failures.add(1);
         let accepting = async {
             match door {
                 Door::Tcp(listener) => {
                     let greet = |stream, from: SocketAddr| self.greet(stream, from, (&slots, &trust), None);
-                    listen::accept_each(listener, &self.counters, greet).await
+                    listen::accept_each(listener, failed, greet).await
                 }
                 Door::Tls(listener, certificate) => {
                     let greet = |stream, from: SocketAddr| {
                         self.greet(stream, from, (&slots, &trust), Some(certificate.acceptor()));
                     };
-                    listen::accept_each(listener, &self.counters, greet).await
+                    listen::accept_each(listener, failed, greet).await
                 }
                 Door::Unix(socket) => {
                     let greet = |stream| self.greet_unix(stream, &slots);
@@ -179,26 +166,11 @@ impl Site {
     }
 
     /// Serves one connection until it ends, or until the tracker stops and its current request is answered.
-    /// Whatever `mark` says about who asks goes with every request.
-    pub(crate) async fn serve<S, M>(&self, stream: S, read: Vec<u8>, mark: M)
+    pub(crate) async fn serve<S>(&self, stream: S, read: Vec<u8>, caller: Caller)
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        M: Clone + Send + Sync + 'static,
     {
-        let stream = TokioIo::new(Rewound::new(stream, read, self.means.times.write));
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(mark.clone());
-            self.service.call(request)
-        });
-        let mut connection = std::pin::pin!(self.http.serve_connection(stream, service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.means.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        if let Err(error) = self.site.serve(stream, read, caller).await {
             if error.is_timeout() {
                 self.counters.error(Reason::Slow);
             } else if error.is_parse() {

@@ -13,7 +13,6 @@ use tracing::{info, warn};
 
 use super::{LAST_WORDS, Parts, StartError};
 use crate::address::Base;
-use crate::api::control::{self, Control};
 use crate::api::{self, Api, ApiParts, ReloadWanted, Running};
 use crate::clock::Clock;
 use crate::config::{Admission, Config, Mode};
@@ -22,7 +21,6 @@ use crate::http::counter::{Counter, Strangers};
 use crate::http::desk::House;
 use crate::http::outside::Outside;
 use crate::http::prober::Prober;
-use crate::http::site::Site;
 use crate::http::trace::{Listening, Tracer};
 use crate::members::books::{Books, BooksParts, BooksState};
 use crate::members::office::Office;
@@ -32,6 +30,8 @@ use crate::snapshot::Keeper;
 use crate::swarm::private::PrivateSwarms;
 use crate::swarm::{Swarms, Swept};
 use crate::sweeper;
+use edge::control::{self, Control};
+use edge::site::Site;
 
 /// Requests to read the settings again that wait; one is served at a time.
 const RELOADS: usize = 1;
@@ -238,11 +238,11 @@ impl Built {
         let (Self::Private(_), Some(router), Some(folder)) = (self, self.router(), folder) else {
             return Ok(());
         };
-        let control = Control::open(folder.path()).map_err(|source| StartError::Socket {
+        let control = Control::open(folder.path(), control::NAME).map_err(|source| StartError::Socket {
             path: folder.path().join(control::NAME),
             source,
         })?;
-        let site = Site::new(router, Arc::default(), parts.means());
+        let site = Site::new(router, parts.manners(), parts.stop.clone());
         parts
             .tasks
             .spawn(control.serve(site, parts.tasks.clone(), parts.stop.clone()));

@@ -29,7 +29,6 @@ use crate::http::forwarded::Trust;
 use crate::http::lane::{Front, Times};
 use crate::http::porter::{self, Shared};
 use crate::http::site::{Means, Site};
-use crate::http::slots::Slots;
 use crate::http::tls::CertificateError;
 use crate::http::trace::Listening;
 use crate::http::{admin, pages};
@@ -38,6 +37,8 @@ use crate::members::clients::ClientRuleError;
 use crate::members::office::Office;
 use crate::members::store::StoreError;
 use crate::metrics::Metrics;
+use edge::site::Manners;
+use edge::slots::Slots;
 use house::{Built, Keeping};
 pub use steering::ReloadError;
 use steering::{Edge, Steering};
@@ -249,6 +250,14 @@ impl Parts {
 
     fn desk(&self) -> &Arc<Desk> {
         &self.front.desk
+    }
+
+    fn manners(&self) -> Manners {
+        Manners {
+            head_time: self.front.times.head,
+            write_time: self.front.times.write,
+            head_bytes: self.front.head_bytes,
+        }
     }
 
     fn means(&self) -> Means {

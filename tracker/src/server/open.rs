@@ -11,8 +11,8 @@ use super::StartError;
 use crate::config::Http;
 use crate::folder::Folder;
 use crate::http::doors::{Door, Socket};
-use crate::http::listen;
 use crate::http::tls::Certificate;
+use edge::listen;
 
 /// Where the public port is, in every form.
 #[derive(Debug)]

@@ -20,13 +20,13 @@ use crate::http::desk::{Desk, ScrapeRules, Settings};
 use crate::http::forwarded::Trust;
 use crate::http::outside::{self, Outside};
 use crate::http::prober::Prober;
-use crate::http::slots::Slots;
 use crate::http::tls::{Certificate, Look};
 use crate::members::books::Books;
 use crate::members::clients::{ClientRuleError, ClientRules};
 use crate::members::office::Office;
 use crate::metrics::Metrics;
 use crate::swarm::{Pace, Policy};
+use edge::slots::Slots;
 
 /// The load is what came in the last so many pulses.
 const WINDOW: usize = 10;
@@ -258,7 +258,7 @@ impl Steering {
             said.push(format!("{change} (after a restart)"));
         }
         // The filter was checked with the settings.
-        let _ = crate::log::change(&config.log);
+        let _ = edge::log::change(&config.log);
         self.edge.trust.set(config.http.trusted_proxies.clone());
         let limits = &config.limits;
         self.edge

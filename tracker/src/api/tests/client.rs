@@ -6,11 +6,10 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::api::bodies::NewMember;
-use crate::api::client::{Client, ClientError, Payload};
-use crate::api::control::Control;
-use crate::http::lane::Times;
-use crate::http::site::{Means, Site};
 use crate::members::office::MemberCard;
+use edge::client::{Client, ClientError, Payload};
+use edge::control::{self, Control};
+use edge::site::{Manners, Site};
 
 /// The house with its control socket open.
 struct Open {
@@ -19,28 +18,22 @@ struct Open {
     stop: CancellationToken,
 }
 
-fn site(house: &House, tasks: &TaskTracker, stop: &CancellationToken) -> Arc<Site> {
+fn site(house: &House, stop: &CancellationToken) -> Arc<Site> {
     let time = Duration::from_secs(10);
-    let means = Means {
-        times: Times {
-            head: time,
-            idle: time,
-            write: time,
-        },
+    let manners = Manners {
+        head_time: time,
+        write_time: time,
         head_bytes: 16 * 1024,
-        runtime: tokio::runtime::Handle::current(),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
     };
-    Site::new(house.router.clone(), Arc::default(), means)
+    Site::new(house.router.clone(), manners, stop.clone())
 }
 
 impl Open {
     async fn new() -> Self {
         let house = House::open().await;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let control = Control::open(house.folder.path()).unwrap();
-        tasks.spawn(control.serve(site(&house, &tasks, &stop), tasks.clone(), stop.clone()));
+        let control = Control::open(house.folder.path(), control::NAME).unwrap();
+        tasks.spawn(control.serve(site(&house, &stop), tasks.clone(), stop.clone()));
         Self { house, tasks, stop }
     }
 
@@ -139,8 +132,8 @@ async fn a_slow_body_does_not_hold_a_connection_of_the_public_port() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let house = House::open().await;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let site = site(&house, &tasks, &stop);
+    let stop = CancellationToken::new();
+    let site = site(&house, &stop);
     let (mut stranger, served) = tokio::io::duplex(4_096);
     let caller = Caller::from(SOMEWHERE.parse::<IpAddr>().unwrap());
     tokio::time::pause();
@@ -150,5 +143,5 @@ async fn a_slow_body_does_not_hold_a_connection_of_the_public_port() {
     let mut heard = String::new();
     stranger.read_to_string(&mut heard).await.unwrap();
     assert!(heard.starts_with("HTTP/1.1 408 "), "{heard}");
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
 }

@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use super::auth::Local;
 use super::scope::{self, Scope};
 use super::{Api, ApiParts, router};
 use crate::clock::Clock;
@@ -26,6 +25,7 @@ use crate::http::desk::Caller;
 use crate::members::ids::Date;
 use crate::members::office::{Office, OfficeSettings};
 use crate::members::store::Store;
+use edge::control::Local;
 
 /// The day on which all of this happens.
 const TODAY: Date = Date(1_800_000_000);

@@ -5,13 +5,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::api::client::{Client, Lines};
 use crate::api::{ReloadWanted, Running};
 use crate::http::trace::{Traced, Tracer};
 use crate::members::books::{Books, BooksParts, BooksSettings};
 use crate::members::ids::MemberId;
 use crate::swarm::SwarmLimits;
 use crate::swarm::private::PrivateSwarms;
+use edge::client::{Client, Lines};
 
 /// A house with everything that runs in it.
 struct Alive {

@@ -21,6 +21,12 @@ impl std::fmt::Display for Stamp {
     }
 }
 
+impl From<Stamp> for u64 {
+    fn from(stamp: Stamp) -> Self {
+        stamp.0.0.into()
+    }
+}
+
 impl std::str::FromStr for Stamp {
     type Err = jiff::Error;
 

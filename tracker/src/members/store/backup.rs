@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::options;
 use super::value::maybe_array;
 use super::{Answer, BackupError, Store, StoreError};
-use crate::folder::{beside, sync_folder_of};
+use edge::folder::{beside, sync_folder_of};
 
 impl Store {
     /// Writes all there is at this moment into a new file, mode 0600, with the secret. Announces and flushes go on meanwhile. Where

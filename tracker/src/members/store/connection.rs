@@ -19,7 +19,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Answer, StoreError};
-use crate::folder::beside;
+use edge::folder::beside;
 
 /// How long another program's write may take before ours is given up.
 const BUSY: Duration = Duration::from_secs(5);

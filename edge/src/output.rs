@@ -1,33 +1,14 @@
 //! What is printed: for programs as it came, a line an object; for people in words and aligned columns. No colours.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Failure;
-
-/// Writes one line of results to standard output.
-pub(super) fn print(line: impl Display) -> Result<(), Failure> {
-    write_out(format!("{line}\n").as_bytes())
-}
-
-/// Writes to standard output, now.
-pub(super) fn write_out(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()?;
-    Ok(())
-}
-
-/// Writes one line for the person at the terminal to standard error; where that is closed, nobody is told.
-pub(super) fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
-}
+use crate::command::{Failure, print, write_out};
 
 /// Prints an answer: as it came for programs, in words for people.
-pub(super) fn show<T: DeserializeOwned>(
+pub fn show<T: DeserializeOwned>(
     json: bool,
     answer: Value,
     words: impl FnOnce(T) -> String,
@@ -39,7 +20,7 @@ pub(super) fn show<T: DeserializeOwned>(
 }
 
 /// Prints a list: every entry a line for programs, a table for people.
-pub(super) fn show_each<T: DeserializeOwned>(
+pub fn show_each<T: DeserializeOwned>(
     json: bool,
     answer: Value,
     words: impl FnOnce(Vec<T>) -> String,
@@ -57,16 +38,16 @@ pub(super) fn show_each<T: DeserializeOwned>(
 }
 
 /// Reads an answer into what it is about.
-pub(super) fn card<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+pub fn card<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     serde_json::from_value(answer).map_err(|error| {
         Failure::Failed(format!(
-            "the tracker's answer is not understood ({error}): is it of another version than this program?"
+            "the answer is not understood ({error}): is it of another version than this program?"
         ))
     })
 }
 
 /// Text that strangers chose, harmless on a terminal.
-pub(super) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || is_invisible(c) {
@@ -85,18 +66,18 @@ fn is_invisible(c: char) -> bool {
 
 /// Lines of a name and what it is, one below the other.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub struct Facts {
     lines: Vec<(&'static str, String)>,
 }
 
 impl Facts {
-    pub(super) fn add(&mut self, name: &'static str, value: impl Display) -> &mut Self {
+    pub fn add(&mut self, name: &'static str, value: impl Display) -> &mut Self {
         self.lines.push((name, plain(&value.to_string())));
         self
     }
 
     /// Leaves the line out where there is nothing to say.
-    pub(super) fn add_some(&mut self, name: &'static str, value: Option<impl Display>) -> &mut Self {
+    pub fn add_some(&mut self, name: &'static str, value: Option<impl Display>) -> &mut Self {
         if let Some(value) = value {
             self.add(name, value);
         }
@@ -117,7 +98,7 @@ impl Display for Facts {
 
 /// Rows below a head.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     head: Vec<&'static str>,
     /// Numbers stand to the right of their column.
     right: Vec<bool>,
@@ -126,7 +107,7 @@ pub(super) struct Table {
 
 impl Table {
     /// A column whose title begins with `>` holds numbers.
-    pub(super) fn new(head: &[&'static str]) -> Self {
+    pub fn new(head: &[&'static str]) -> Self {
         Self {
             head: head.iter().map(|title| title.trim_start_matches('>')).collect(),
             right: head.iter().map(|title| title.starts_with('>')).collect(),
@@ -134,7 +115,7 @@ impl Table {
         }
     }
 
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows
             .push(cells.into_iter().map(|cell| plain(&cell)).collect());
     }

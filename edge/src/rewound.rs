@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 /// The stream, the bytes to be read before it, and how long one write may wait.
 #[derive(Debug)]
-pub(crate) struct Rewound<S> {
+pub struct Rewound<S> {
     stream: S,
     front: Vec<u8>,
     patience: Duration,
@@ -19,7 +19,7 @@ pub(crate) struct Rewound<S> {
 }
 
 impl<S> Rewound<S> {
-    pub(crate) fn new(stream: S, front: Vec<u8>, patience: Duration) -> Self {
+    pub fn new(stream: S, front: Vec<u8>, patience: Duration) -> Self {
         Self {
             stream,
             front,

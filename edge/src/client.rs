@@ -1,8 +1,8 @@
-//! Asks the API from this machine, with the owner's rights: a running tracker over `control.sock`, or a router in this process.
+//! Asks the API from this machine, with the owner's rights: a running program over `control.sock`, or a router in this process.
 //! The command line uses it, so that it cannot do anything that the API cannot.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,10 +17,11 @@ use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
-use super::auth::Local;
-use super::control;
-use super::problem::Document;
-use super::table::PREFIX;
+use crate::control::{self, Local};
+use crate::problem::Document;
+
+/// Where an API begins.
+pub const PREFIX: &str = "/api/v1";
 
 /// The longest answer that is kept whole: a .torrent file and something around it.
 const ANSWER_MAX: usize = 40 * 1024 * 1024;
@@ -36,8 +37,8 @@ pub struct Client {
 
 #[derive(Clone, Debug)]
 enum Way {
-    /// The socket's folder.
-    Socket(std::path::PathBuf),
+    /// The socket's folder and name.
+    Socket(PathBuf, String),
     Process(Router),
 }
 
@@ -95,25 +96,30 @@ impl Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Take the folder's lock and open the store instead.
-    #[error("no tracker runs on this folder")]
+    #[error("no program runs on this folder")]
     Absent,
-    #[error("the tracker's control socket cannot be used: {0}")]
+    #[error("the control socket cannot be used: {0}")]
     Socket(#[source] io::Error),
-    #[error("the tracker broke off: {0}")]
+    #[error("the running program broke off: {0}")]
     Broken(String),
-    #[error("what the tracker said is not understood: {0}")]
+    #[error("what the running program said is not understood: {0}")]
     Json(#[source] serde_json::Error),
-    /// The tracker's own words.
+    /// The program's own words.
     #[error("{detail}")]
     Refused { status: StatusCode, detail: String },
 }
 
 impl Client {
-    /// Finds out whether a tracker runs on this folder.
+    /// Finds out whether a program runs on this folder.
     pub async fn connect(folder: &Path) -> Result<Self, ClientError> {
-        control::connect(folder).await.map_err(of_socket)?;
+        Self::connect_to(folder, control::NAME).await
+    }
+
+    /// The same for one of several sockets there, see [`control::names`].
+    pub async fn connect_to(folder: &Path, name: &str) -> Result<Self, ClientError> {
+        control::connect(folder, name).await.map_err(of_socket)?;
         Ok(Self {
-            way: Way::Socket(folder.to_owned()),
+            way: Way::Socket(folder.to_owned(), name.to_owned()),
         })
     }
 
@@ -167,8 +173,8 @@ impl Client {
                 let Ok(response) = router.clone().oneshot(request).await;
                 Ok((response, None))
             }
-            Way::Socket(folder) => {
-                let stream = control::connect(folder).await.map_err(of_socket)?;
+            Way::Socket(folder, name) => {
+                let stream = control::connect(folder, name).await.map_err(of_socket)?;
                 let (response, connection) = over(stream, request).await?;
                 Ok((response, Some(connection)))
             }

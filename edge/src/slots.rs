@@ -1,27 +1,25 @@
 //! How many connections are open, in all and from one address. A slot is taken when a connection is accepted and comes
 //! back when its holder is dropped, on whatever thread that happens.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use super::forwarded::Trust;
-
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// The tracker holds as many connections as it may.
-    Tracker,
+pub enum Full {
+    /// The program holds as many connections as it may.
+    Program,
     /// This address does.
     Address,
 }
 
 /// The count of open connections and its bounds.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     open: AtomicUsize,
     open_max: AtomicUsize,
     by_source: DashMap<Source, usize, ahash::RandomState>,
@@ -30,17 +28,17 @@ pub(crate) struct Slots {
 
 /// One open connection.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     slots: Arc<Slots>,
     source: Option<Source>,
 }
 
 /// One customer's addresses: an IPv4 address or an IPv6 /64. Connections and guesses are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Source(u64);
+pub struct Source(u64);
 
 impl Source {
-    pub(crate) fn of(address: IpAddr) -> Self {
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             // Whatever begins with ff is multicast in IPv6 and opens no connection, so the families cannot meet.
             IpAddr::V4(v4) => Self(0xFFFF_FFFF_0000_0000 | u64::from(u32::from(v4))),
@@ -50,7 +48,7 @@ impl Source {
 }
 
 impl Slots {
-    pub(crate) fn new(open_max: usize, by_source_max: usize) -> Arc<Self> {
+    pub fn new(open_max: usize, by_source_max: usize) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             open_max: open_max.into(),
@@ -60,24 +58,24 @@ impl Slots {
     }
 
     /// New bounds. Who is in stays, also where there would be no room now.
-    pub(crate) fn set_bounds(&self, open_max: usize, by_source_max: usize) {
+    pub fn set_bounds(&self, open_max: usize, by_source_max: usize) {
         self.open_max.store(open_max, Ordering::Relaxed);
         self.by_source_max.store(by_source_max, Ordering::Relaxed);
     }
 
     /// How many connections are open now.
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Room for one more connection from there, if there is any.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Full> {
         // A proxy on this machine itself speaks for everyone.
         self.take_of((!address.is_loopback()).then(|| Source::of(address)))
     }
 
     /// Room for one more connection that speaks for many: a trusted proxy's, or one over a Unix socket.
-    pub(crate) fn take_shared(self: &Arc<Self>) -> Result<Slot, Full> {
+    pub fn take_shared(self: &Arc<Self>) -> Result<Slot, Full> {
         self.take_of(None)
     }
 
@@ -89,7 +87,7 @@ impl Slots {
             source: None,
         };
         if before >= self.open_max.load(Ordering::Relaxed) {
-            return Err(Full::Tracker);
+            return Err(Full::Program);
         }
         if let Some(source) = source {
             self.count(source)?;
@@ -117,14 +115,6 @@ impl Slots {
     }
 }
 
-/// Room for a connection. A trusted proxy speaks for many, and is bounded only by the whole; so is a Unix socket.
-pub(crate) fn take_slot(slots: &Arc<Slots>, trust: &Trust, from: Option<SocketAddr>) -> Result<Slot, Full> {
-    match from {
-        Some(from) if !trust.trusts(from.ip()) => slots.take(from.ip()),
-        _ => slots.take_shared(),
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.open.fetch_sub(1, Ordering::Relaxed);
@@ -146,7 +136,7 @@ mod tests {
     fn a_slot_comes_back_when_its_holder_is_gone() {
         let slots = Slots::new(1, 9);
         let held = slots.take(address("192.0.2.1")).unwrap();
-        assert_eq!(slots.take(address("192.0.2.2")).unwrap_err(), Full::Tracker);
+        assert_eq!(slots.take(address("192.0.2.2")).unwrap_err(), Full::Program);
         drop(held);
         drop(slots.take(address("192.0.2.2")).unwrap());
         assert_eq!((slots.open(), slots.by_source.len()), (0, 0));
@@ -181,7 +171,7 @@ mod tests {
             slots.take(address("192.0.2.2")).unwrap(),
         ];
         slots.set_bounds(2, 1);
-        assert_eq!(slots.take(address("192.0.2.3")).unwrap_err(), Full::Tracker);
+        assert_eq!(slots.take(address("192.0.2.3")).unwrap_err(), Full::Program);
         assert_eq!(slots.open(), 3);
     }
 
@@ -192,6 +182,6 @@ mod tests {
             slots.take(address("127.0.0.1")).unwrap(),
             slots.take(address("127.0.0.1")).unwrap(),
         ];
-        assert_eq!(slots.take(address("::1")).unwrap_err(), Full::Tracker);
+        assert_eq!(slots.take(address("::1")).unwrap_err(), Full::Program);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shared::moment::Moment;
 
-use crate::http::slots::Source;
+use crate::slots::Source;
 
 /// Wrong keys in one go. A member who mistypes has a few tries.
 const BURST: u32 = 10;
@@ -21,13 +21,13 @@ const SOURCES_MAX: usize = 4_096;
 
 /// Counts wrong keys by source: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Debug, Default)]
-pub(crate) struct Guesses {
+pub struct Guesses {
     sources: Mutex<BTreeMap<Source, Moment>>,
 }
 
 impl Guesses {
     /// How long this address must wait before it may show a key; none where it may now.
-    pub(crate) fn wait(&self, address: IpAddr, now: Moment) -> Option<Duration> {
+    pub fn wait(&self, address: IpAddr, now: Moment) -> Option<Duration> {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let clear = *sources.get(&Source::of(address))?;
         // The debt is the time until all tries are back.
@@ -36,7 +36,7 @@ impl Guesses {
     }
 
     /// Counts a wrong key.
-    pub(crate) fn wrong(&self, address: IpAddr, now: Moment) {
+    pub fn wrong(&self, address: IpAddr, now: Moment) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let source = Source::of(address);
         if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {

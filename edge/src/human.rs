@@ -2,13 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::members::office::Stamp;
-
 /// What stands where there is nothing.
-pub(super) const NOTHING: &str = "–";
+pub const NOTHING: &str = "–";
 
 /// Bytes in the largest unit that leaves something before the point.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [(&str, u32); 6] = [
         ("EiB", 60),
         ("PiB", 50),
@@ -29,7 +27,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Bytes with their unit, and exactly.
-pub(super) fn exact_size(bytes: u64) -> String {
+pub fn exact_size(bytes: u64) -> String {
     if bytes < 1_024 {
         size(bytes)
     } else {
@@ -38,7 +36,7 @@ pub(super) fn exact_size(bytes: u64) -> String {
 }
 
 /// Given over taken.
-pub(super) fn ratio(uploaded: u64, downloaded: u64) -> String {
+pub fn ratio(uploaded: u64, downloaded: u64) -> String {
     match (uploaded, downloaded) {
         (0, 0) => NOTHING.to_owned(),
         (_, 0) => "∞".to_owned(),
@@ -50,7 +48,7 @@ pub(super) fn ratio(uploaded: u64, downloaded: u64) -> String {
 }
 
 /// A time of many seconds, in its two largest units.
-pub(super) fn duration(secs: u64) -> String {
+pub fn duration(secs: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
     let mut rest = secs;
     let mut parts = Vec::new();
@@ -71,19 +69,20 @@ pub(super) fn duration(secs: u64) -> String {
     }
 }
 
-/// A date to the minute, in UTC.
-pub(super) fn date(date: Stamp) -> String {
-    let date = Timestamp::from_second(i64::from(date.0.0)).unwrap_or_default();
+/// A date to the minute, in UTC; `secs` since 1970.
+pub fn date(secs: impl Into<u64>) -> String {
+    let secs = i64::try_from(secs.into()).unwrap_or(i64::MAX);
+    let date = Timestamp::from_second(secs).unwrap_or(Timestamp::MAX);
     date.strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// The same, or a dash.
-pub(super) fn date_or_nothing(stamp: Option<Stamp>) -> String {
-    stamp.map_or_else(|| NOTHING.to_owned(), date)
+pub fn date_or_nothing(secs: Option<impl Into<u64>>) -> String {
+    secs.map_or_else(|| NOTHING.to_owned(), date)
 }
 
 /// The beginning of a hash, enough to name it again.
-pub(super) fn short_hash(v1: Option<&str>, v2: Option<&str>) -> String {
+pub fn short_hash(v1: Option<&str>, v2: Option<&str>) -> String {
     let hash = v1.or(v2).unwrap_or(NOTHING);
     hash.chars().take(12).collect()
 }
@@ -91,7 +90,6 @@ pub(super) fn short_hash(v1: Option<&str>, v2: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::ids::Date;
 
     #[test]
     fn sizes_are_cut_to_one_digit() {
@@ -133,6 +131,6 @@ mod tests {
         ] {
             assert_eq!(duration(secs), said);
         }
-        assert_eq!(date(Stamp(Date(1_767_225_600))), "2026-01-01 00:00");
+        assert_eq!(date(1_767_225_600_u64), "2026-01-01 00:00");
     }
 }

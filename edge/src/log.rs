@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Begins to log. A second call changes the filter.
-pub(crate) fn start(filter: &str) -> Result<(), ParseError> {
+pub fn start(filter: &str) -> Result<(), ParseError> {
     let (layer, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
     if FILTER.set(handle).is_err() {
         return change(filter);
@@ -26,7 +26,7 @@ pub(crate) fn start(filter: &str) -> Result<(), ParseError> {
 }
 
 /// Logs by another filter from now on. Without a log of ours there is nothing to change.
-pub(crate) fn change(filter: &str) -> Result<(), ParseError> {
+pub fn change(filter: &str) -> Result<(), ParseError> {
     let filter = EnvFilter::try_new(filter)?;
     if let Some(handle) = FILTER.get() {
         // Fails only where the log is gone.

@@ -8,12 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 use utoipa::ToSchema;
-
-use crate::members::office::OfficeError;
-use crate::members::store::StoreError;
-use crate::members::torrent_file::TorrentFileError;
 
 /// Asked again after this long where the store is busy.
 const BUSY: Duration = Duration::from_secs(2);
@@ -30,13 +25,13 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// What belongs into `Allow`.
     pub allow: Option<String>,
-    /// What the tracker's owner may know beside it, such as paths.
+    /// What the program's owner may know beside it, such as paths.
     pub cause: Option<String>,
 }
 
-/// A [`Problem::cause`], carried beside an answer until the guard knows whether to show it.
+/// A [`Problem::cause`], carried beside an answer until a guard knows whether to show it.
 #[derive(Clone, Debug)]
-pub(crate) struct Cause(pub String);
+pub struct Cause(pub String);
 
 /// A problem as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -109,7 +104,7 @@ impl Problem {
 }
 
 /// Seconds, rounded up: who comes back too early is sent away again.
-pub(crate) fn whole_secs(wait: Duration) -> u64 {
+pub fn whole_secs(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
@@ -134,48 +129,5 @@ impl IntoResponse for Problem {
             response.extensions_mut().insert(Cause(cause));
         }
         response
-    }
-}
-
-impl From<OfficeError> for Problem {
-    fn from(error: OfficeError) -> Self {
-        let words = error.to_string();
-        match error {
-            // A code is not repeated, and has no other name.
-            OfficeError::NotFound { what, name } if name.is_empty() => {
-                Self::not_found(format!("there is no {what}"))
-            }
-            OfficeError::NotFound { .. } => Self::not_found(words),
-            OfficeError::Exists { .. } | OfficeError::Ambiguous { .. } | OfficeError::Refused { .. } => {
-                Self::conflict(words)
-            }
-            OfficeError::Expired { .. } | OfficeError::Used { .. } | OfficeError::Revoked { .. } => {
-                Self::new(StatusCode::GONE, words)
-            }
-            OfficeError::Torrent(TorrentFileError::TooLarge { .. }) => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, words)
-            }
-            OfficeError::Invalid { .. } | OfficeError::Torrent(_) => Self::unusable(words),
-            OfficeError::Store(error) => Self::from(error),
-        }
-    }
-}
-
-impl From<StoreError> for Problem {
-    /// The words of the database name files of the tracker's machine; they are its owner's.
-    fn from(error: StoreError) -> Self {
-        let cause = Some(error.to_string());
-        let problem = match error {
-            StoreError::Exists { what } => Self::conflict(format!("{what} is taken already")),
-            StoreError::Busy { .. } => Self::busy("the database is busy: try again"),
-            StoreError::Full { .. } => {
-                Self::busy("the database has no room: the tracker's owner must make some")
-            }
-            _ => Self::broken("the database has failed: the tracker's log says why"),
-        };
-        if problem.status.is_server_error() {
-            warn!(%error, "a request failed");
-        }
-        Self { cause, ..problem }
     }
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: how they are opened, shared out to lanes and accepted from. Running out of descriptors or memory
+//! Listening sockets: how they are opened and accepted from. Running out of descriptors or memory
 //! makes accepting pause, never end.
 
 use std::io;
@@ -10,8 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
-use super::os;
-use crate::metrics::Counters;
+use crate::os;
 
 /// Waiting clients beyond this are turned away by the kernel, which has its own, often lower bound (`somaxconn`).
 const BACKLOG: i32 = 4_096;
@@ -22,8 +21,8 @@ const BATCH: usize = 64;
 /// The first and the longest pause when no connection can be accepted.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Opens a listening socket. The port is ours alone: a second tracker is refused by the system.
-pub(crate) fn open(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a listening socket. The port is ours alone: a second program is refused by the system.
+pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // IPv4 has a socket of its own.
@@ -39,10 +38,10 @@ pub(crate) fn open(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until it is dropped, and hands every connection with its sender's address to `greet`.
-pub(crate) async fn accept_each(
+/// Accepts until it is dropped, and hands every connection with its sender's address to `greet`; `failed` counts pauses.
+pub async fn accept_each(
     listener: TcpListener,
-    counters: &Counters,
+    failed: impl Fn(),
     mut greet: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Error {
     #[expect(
@@ -61,7 +60,7 @@ pub(crate) async fn accept_each(
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                counters.accept_failures.add(1);
+                failed();
                 warn!(%error, pause_millis = pause.as_millis(), "cannot accept connections: pausing");
                 tokio::time::sleep(pause).await;
                 pause = PAUSES.1.min(pause * 2);
@@ -106,7 +105,7 @@ fn is_lack_of_means(error: &io::Error) -> bool {
 }
 
 /// An IPv4 client on an IPv6 socket is an IPv4 client.
-pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
             Some(v4) => SocketAddr::new(IpAddr::V4(v4), v6.port()),

@@ -1,5 +1,5 @@
-//! `control.sock`: the API for who may open the data folder, with the owner's rights and without a key. Only the tracker that
-//! holds the folder's lock opens it, so whatever lies there from before is stale.
+//! `control.sock`: the API for who may open the data folder, with the owner's rights and without a key. Who opens it holds a lock
+//! on its name, so whatever lies there from before is stale.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -15,11 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::auth::Local;
-use crate::http::site::Site;
+use crate::site::Site;
 
 /// The socket's name in the data folder.
 pub const NAME: &str = "control.sock";
+
+/// A mark on requests that came over the socket or from this process. Requests from a network can never carry it: it is no
+/// header, but something that only the code which accepted the connection can attach.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
 
 /// A socket's address holds 108 bytes, the last of them zero.
 const PATH_MAX: usize = 107;
@@ -30,9 +34,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// After an error of accepting, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Speaks to the tracker that runs on this folder.
-pub async fn connect(folder: &Path) -> io::Result<UnixStream> {
-    let (path, _folder) = short(folder, Path::new(NAME))?;
+/// Speaks to whoever listens on the socket of this name in the folder.
+pub async fn connect(folder: &Path, name: &str) -> io::Result<UnixStream> {
+    let (path, _folder) = short(folder, Path::new(name))?;
     UnixStream::connect(path).await
 }
 
@@ -58,18 +62,18 @@ fn short(folder: &Path, name: &Path) -> io::Result<(PathBuf, Option<File>)> {
 
 /// The open socket; its file goes with it.
 #[derive(Debug)]
-pub(crate) struct Control {
+pub struct Control {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Control {
-    /// Opens the socket, in place of a stale one. The caller holds the folder's lock. Nobody else can connect at any moment: it
+    /// Opens a socket of this name, in place of a stale one. The caller has the sole right to the name. Nobody else can connect at any moment: it
     /// is made in a folder that only its owner enters, and moved once its own mode is right.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(NAME);
+    pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
+        let path = folder.join(name);
         refuse_other_file(&path)?;
-        let room = folder.join("control.new");
+        let room = folder.join(format!("{name}.new"));
         let _ = fs::remove_dir_all(&room);
         DirBuilder::new().mode(0o700).create(&room)?;
         let opened = open_in(&room, &path);
@@ -80,8 +84,8 @@ impl Control {
         })
     }
 
-    /// Answers until the tracker stops.
-    pub(crate) async fn serve(self, site: Arc<Site>, tasks: TaskTracker, stop: CancellationToken) {
+    /// Answers until the program stops.
+    pub async fn serve(self, site: Arc<Site>, tasks: TaskTracker, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -102,7 +106,9 @@ impl Control {
             };
             let site = Arc::clone(&site);
             tasks.spawn(async move {
-                site.serve(stream, Vec::new(), Local).await;
+                if let Err(error) = site.serve(stream, Vec::new(), Local).await {
+                    debug!(%error, "a connection to the control socket broke off");
+                }
                 drop(place);
             });
         }
@@ -135,6 +141,20 @@ fn open_in(room: &Path, path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// The names of all sockets in the folder, ours and those of programs that came later; some may be stale.
+pub fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("control") && name.ends_with(".sock"))
+        .collect();
+    names.sort_by_key(|name| (name != NAME, name.clone()));
+    Ok(names)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
@@ -146,35 +166,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_is_its_owners_alone_and_goes_with_the_tracker() {
+    async fn the_socket_is_its_owners_alone_and_goes_with_the_program() {
         let folder = folder();
-        let control = Control::open(folder.path()).unwrap();
+        let control = Control::open(folder.path(), NAME).unwrap();
         let path = folder.path().join(NAME);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        connect(folder.path()).await.unwrap();
+        connect(folder.path(), NAME).await.unwrap();
         drop(control);
         assert!(!path.exists());
-        let error = connect(folder.path()).await.unwrap_err();
+        let error = connect(folder.path(), NAME).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
-    async fn a_socket_that_a_killed_tracker_left_is_replaced() {
+    async fn several_programs_in_one_folder_have_a_socket_each() {
+        let folder = folder();
+        let _later = Control::open(folder.path(), "control-12.sock").unwrap();
+        let _first = Control::open(folder.path(), NAME).unwrap();
+        fs::write(folder.path().join("other.sock"), "").unwrap();
+        assert_eq!(names(folder.path()).unwrap(), [NAME, "control-12.sock"]);
+        assert_eq!(names(&folder.path().join("none")).unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_killed_program_left_is_replaced() {
         let folder = folder();
         let stale = std::os::unix::net::UnixListener::bind(folder.path().join(NAME)).unwrap();
         drop(stale);
-        let error = connect(folder.path()).await.unwrap_err();
+        let error = connect(folder.path(), NAME).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        let _control = Control::open(folder.path()).unwrap();
-        connect(folder.path()).await.unwrap();
+        let _control = Control::open(folder.path(), NAME).unwrap();
+        connect(folder.path(), NAME).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_file_that_is_no_socket_is_left_alone() {
         let folder = folder();
         fs::write(folder.path().join(NAME), "mine").unwrap();
-        let error = Control::open(folder.path()).unwrap_err();
+        let error = Control::open(folder.path(), NAME).unwrap_err();
         assert!(error.to_string().contains("is no socket"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), "mine");
     }
@@ -184,7 +214,7 @@ mod tests {
         let folder = folder();
         let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
         fs::create_dir_all(&deep).unwrap();
-        let _control = Control::open(&deep).unwrap();
-        connect(&deep).await.unwrap();
+        let _control = Control::open(&deep, NAME).unwrap();
+        connect(&deep, NAME).await.unwrap();
     }
 }

@@ -11,30 +11,30 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
+use crate::problem::Problem;
 
 /// JSON is short.
-pub(crate) const JSON: Bounds = Bounds {
+pub const JSON: Bounds = Bounds {
     bytes: 64 * 1024,
     time: Duration::from_secs(10),
 };
 
 /// A .torrent of 32 MiB describes some terabytes; the time is for an uplink of 1 Mbit/s.
-pub(crate) const TORRENT: Bounds = Bounds {
+pub const TORRENT: Bounds = Bounds {
     bytes: 32 * 1024 * 1024,
     time: Duration::from_secs(300),
 };
 
 /// How much a body may hold, and when it must be whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     bytes: usize,
     time: Duration,
 }
 
 impl Bounds {
     /// Reads a whole body.
-    pub(crate) async fn read(self, fields: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    pub async fn read(self, fields: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         let said = fields
             .get(header::CONTENT_LENGTH)
             .and_then(|field| field.to_str().ok());
@@ -66,7 +66,7 @@ impl Bounds {
 
 /// A body in JSON.
 #[derive(Debug)]
-pub(crate) struct Json<T>(pub T);
+pub struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -81,7 +81,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// A body in JSON, or none at all where every field has a default.
 #[derive(Debug)]
-pub(crate) struct MaybeJson<T>(pub T);
+pub struct MaybeJson<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeJson<T> {
     type Rejection = Problem;
@@ -110,7 +110,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// Refuses a body of another kind. Parameters such as a charset do not matter.
-pub(crate) fn expect_type(fields: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+pub fn expect_type(fields: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
     let said = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let said = said.unwrap_or_default();
     let essence = said
@@ -130,7 +130,7 @@ pub(crate) fn expect_type(fields: &HeaderMap, allowed: &[&str]) -> Result<(), Pr
 
 /// A part of the path: a member's name, a hash, a number.
 #[derive(Debug)]
-pub(crate) struct Named<T>(pub T);
+pub struct Named<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;
@@ -144,7 +144,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
 
 /// What stands behind the `?`.
 #[derive(Debug)]
-pub(crate) struct Asked<T>(pub T);
+pub struct Asked<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
