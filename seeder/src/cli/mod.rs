@@ -23,12 +23,10 @@ pub mod state;
 pub mod verify;
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use tracing_subscriber::EnvFilter;
+pub use edge::command::{Failure, print, tell};
 
 /// A full BitTorrent peer for the people you know: makes torrents, seeds them, downloads them.
 #[derive(Debug, clap::Parser)]
@@ -73,47 +71,6 @@ enum Command {
     Man(man::Args),
 }
 
-/// How a command ended, if not well.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// What was typed cannot be meant: exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// What was asked for was not done: exit code 1.
-    #[error("{0}")]
-    Failed(String),
-    /// Whoever read our results has gone away, as `head` does. Nobody is left to complain to.
-    #[error("standard output was closed")]
-    Closed,
-}
-
-impl Failure {
-    /// Exit code 1, with the error's own words.
-    pub fn failed(why: impl Display) -> Self {
-        Self::Failed(why.to_string())
-    }
-
-    /// Exit code 2, with the error's own words.
-    pub fn usage(why: impl Display) -> Self {
-        Self::Usage(why.to_string())
-    }
-}
-
-/// Writes one line of results to standard output.
-pub fn print(line: impl Display) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
-        Err(error) => Err(Failure::Failed(format!("standard output: {error}"))),
-    }
-}
-
-/// Writes one line for the person at the terminal to standard error; where that is closed, nobody is told.
-pub fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
 /// The whole program: reads what was typed, does it, says how it ended.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -124,21 +81,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let ended = start_log(&cli.log).and_then(|()| {
+    let done = start_log(&cli.log).and_then(|()| {
         warn_of_unread_variables();
         run(cli.command)
     });
-    match ended {
-        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            tell(format_args!("error: {failure}"));
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
-                2
-            } else {
-                1
-            })
-        }
-    }
+    edge::command::ended(done)
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -155,18 +102,11 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    edge::log::start(filter).map_err(|error| {
         Failure::Usage(format!(
             "--log {filter}: {error}; say error, warn, info, debug, trace or target=level"
         ))
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .without_time()
-        .init();
-    Ok(())
+    })
 }
 
 /// A misspelt variable must not become a default in silence.
