@@ -336,6 +336,7 @@ impl World {
         let number = u8::try_from(node).expect("few torrents");
         let identity = Identity {
             info_hash: self.album.info_hash(),
+            info_hash_v2: None,
             peer_id: PeerId([number; 20]),
             listen_port: 6_881,
         };
@@ -357,6 +358,7 @@ impl World {
             info: self.album.info.clone(),
             private: false,
             files: std::sync::Arc::default(),
+            trees: shared::merkle::Trees::default(),
         }
     }
 
@@ -441,7 +443,7 @@ impl World {
                 let delay = self.some_time(Duration::from_secs(2));
                 self.post(delay, Event::Tracked { node });
             }
-            Output::CopySeen { .. } | Output::BanWebSeed { .. } => (),
+            Output::CopySeen { .. } | Output::BanWebSeed { .. } | Output::Layers { .. } => (),
             Output::PieceDone { piece } => _ = self.node(node).have.insert(piece),
             Output::Finished => {
                 let now = self.now;

@@ -1,6 +1,8 @@
 //! One task owns one active torrent: the only loop that feeds its machine. It drains what the machine wants done, waits for
 //! sockets, disk, commands or the deadline, and tells the machine what happened. It decides nothing.
 
+mod metadata;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -98,6 +100,8 @@ pub(crate) struct Driver {
     torrent: Torrent,
     dice: SmallRng,
     opened: Option<Opened>,
+    /// Metadata that lack the piece layers by which pieces are checked.
+    bare: Option<Arc<Info>>,
     writer: Option<Writer>,
     peers: BTreeMap<PeerKey, Peer>,
     pipes: JoinSet<()>,
@@ -140,6 +144,7 @@ impl Driver {
             torrent,
             dice: rand::make_rng(),
             opened: None,
+            bare: None,
             writer: None,
             peers: BTreeMap::new(),
             pipes: JoinSet::new(),
@@ -154,6 +159,8 @@ impl Driver {
         };
         if let Some(opened) = opened {
             driver.hold(opened);
+        } else if let Some(bare) = driver.spec.bare.clone() {
+            driver.take_info(bare);
         }
         let peers = driver.spec.peers.clone();
         driver.tell(Input::Peers { addresses: peers });
@@ -267,6 +274,7 @@ impl Driver {
                     warn!(seed, %why, torrent = %self.spec.label, "web seed banned");
                 }
                 Output::Metadata { info } => self.take_metadata(&info),
+                Output::Layers { layers } => self.take_layers(layers),
                 Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
                 Output::PieceDone { piece } => self.piece_done(piece),
                 Output::CopySeen { address } => {
@@ -349,29 +357,6 @@ impl Driver {
             address,
             why: why.to_string(),
         });
-    }
-
-    fn take_metadata(&mut self, raw: &[u8]) {
-        let key = self.spec.key;
-        match Info::read(raw) {
-            Ok(info) => {
-                let info = Arc::new(info);
-                self.shared.event(Event::Metadata {
-                    key,
-                    info: Arc::clone(&info),
-                });
-                let opening = self.shared.opening(&self.spec, info);
-                self.jobs
-                    .spawn(async move { Job::Opened(opening.await.map(Box::new)) });
-            }
-            Err(error) => {
-                warn!(%error, torrent = %self.spec.label, "metadata refused");
-                self.shared.event(Event::Refused {
-                    key,
-                    reason: error.to_string(),
-                });
-            }
-        }
     }
 
     fn piece_done(&mut self, piece: PieceIndex) {
@@ -591,6 +576,7 @@ fn content(opened: &Opened) -> Content {
         info: info.raw_bytes(),
         private: info.private(),
         files: file_spans(info),
+        trees: info.trees().clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::id::{InfoHash, InfoHashV2};
+pub use crate::selection::Selection;
 
 /// The longest link that is read.
 const LENGTH_MAX: usize = 64 * 1024;
@@ -41,6 +42,8 @@ pub struct Magnet {
     pub web_seeds: Vec<String>,
     /// Bytes of content, as far as the link's maker knew.
     pub exact_length: Option<u64>,
+    /// The files that are wanted (`so`, BEP 53); without it all of them.
+    pub only: Option<Selection>,
 }
 
 /// The text is not a magnet link that leads to a torrent.
@@ -54,6 +57,8 @@ pub enum MagnetError {
     NoHash,
     #[error("{0:?} in the magnet link is no info-hash")]
     BadHash(String),
+    #[error("{0:?} in the magnet link's `so` is no list of file numbers such as `0,2,6-8`")]
+    BadSelection(String),
     #[error("the magnet link names two different torrents")]
     TwoTorrents,
 }
@@ -84,6 +89,7 @@ impl Magnet {
             ),
             "ws" => add(&mut self.web_seeds, decoded(value), &["http", "https", "ftp"]),
             "x.pe" => self.peer(&decoded(value)),
+            "so" => self.select(&decoded(value))?,
             _ => (),
         }
         Ok(())
@@ -97,6 +103,12 @@ impl Magnet {
         } else if let Some(hash) = lower.strip_prefix("urn:btmh:") {
             settle(&mut self.info_hash_v2, v2(hash).ok_or_else(bad)?)?;
         }
+        Ok(())
+    }
+
+    fn select(&mut self, text: &str) -> Result<(), MagnetError> {
+        let selection: Selection = text.parse()?;
+        self.only.get_or_insert_default().join(selection);
         Ok(())
     }
 
@@ -157,6 +169,9 @@ impl fmt::Display for Magnet {
         }
         if let Some(length) = &self.exact_length {
             parameter(f, "xl", length)?;
+        }
+        if let Some(only) = &self.only {
+            parameter(f, "so", only)?;
         }
         for url in &self.trackers {
             parameter(f, "tr", &utf8_percent_encode(url, ESCAPED))?;
@@ -238,6 +253,7 @@ mod tests {
             ["10.0.0.1:6881".parse().unwrap(), "[fe80::1]:7".parse().unwrap()]
         );
         assert_eq!((magnet.web_seeds.len(), magnet.exact_length), (1, Some(12)));
+        assert_eq!(magnet.only, Some("0,2-5".parse().unwrap()));
         assert_eq!(read(&magnet.to_string()), magnet);
     }
 
@@ -280,6 +296,10 @@ mod tests {
             "magnet:?xt=urn:btmh:1120ab",
             MagnetError::BadHash("urn:btmh:1120ab".into()),
         );
+        refused(
+            &format!("magnet:?xt=urn:btih:{HEX}&so=1,7-4"),
+            MagnetError::BadSelection("7-4".into()),
+        );
         let other = "0".repeat(40);
         refused(
             &format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{other}"),
@@ -307,12 +327,12 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             v1 in prop::option::of(any::<[u8; 20]>()), v2 in any::<[u8; 32]>(), name in prop::option::of("[^\\p{Cc}]{1,40}"),
-            hosts in prop::collection::btree_set("[a-z0-9/?&=+ %]{1,20}", 0..4), exact_length in any::<Option<u64>>(),
+            hosts in prop::collection::btree_set("[a-z0-9/?&=+ %]{1,20}", 0..4), exact_length in any::<Option<u64>>(), only in any::<Option<(u32, u32)>>(),
             peers in prop::collection::btree_set((any::<std::net::IpAddr>(), 1_u16..), 0..4),
         ) {
             let urls = |scheme: &str| hosts.iter().map(|host| format!("{scheme}://{host}")).collect();
             let magnet = Magnet {
-                info_hash_v1: v1.map(InfoHash), info_hash_v2: Some(InfoHashV2(v2)), name, exact_length,
+                info_hash_v1: v1.map(InfoHash), info_hash_v2: Some(InfoHashV2(v2)), name, exact_length, only: only.map(|(first, more)| Selection::from(first..=first.saturating_add(more))),
                 trackers: urls("udp"), web_seeds: urls("https"), peers: peers.into_iter().map(SocketAddr::from).collect(),
             };
             prop_assert_eq!(magnet.to_string().parse(), Ok(magnet));

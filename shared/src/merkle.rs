@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::geometry::BLOCK_LENGTH;
+pub use crate::hash_tree::{Layers, Tree, Trees};
 
 /// One node of a tree.
 pub type Hash = [u8; 32];
@@ -74,7 +75,7 @@ fn piece_levels(piece_length: u32) -> u32 {
     levels((piece_length / BLOCK_LENGTH).max(1) as usize)
 }
 
-fn parent(left: &Hash, right: &Hash) -> Hash {
+pub(crate) fn parent(left: &Hash, right: &Hash) -> Hash {
     Sha256::new()
         .chain_update(left)
         .chain_update(right)
@@ -82,16 +83,24 @@ fn parent(left: &Hash, right: &Hash) -> Hash {
         .into()
 }
 
+/// Node `place` so many levels above a row; `pad` stands for every node that is missing at the row's right end.
+pub(crate) fn node(row: &[Hash], pad: Hash, levels: u32, place: u32) -> Hash {
+    let (start, width) = (u64::from(place) << levels.min(32), 1_u64 << levels.min(32));
+    let clip = |end: u64| usize::try_from(end).unwrap_or(usize::MAX).min(row.len());
+    let below = row.get(clip(start)..clip(start + width)).unwrap_or_default();
+    climb(below.to_vec(), pad, levels)
+}
+
 /// Climbs so many levels from a row of nodes; `pad` stands for every node that is missing at its right end.
-fn climb(mut row: Vec<Hash>, mut pad: Hash, levels: u32) -> Hash {
+pub(crate) fn climb(mut row: Vec<Hash>, mut pad: Hash, levels: u32) -> Hash {
     for _ in 0..levels {
-        row = row.chunks(2).map(|pair| node(pair, &pad)).collect();
+        row = row.chunks(2).map(|pair| join(pair, &pad)).collect();
         pad = parent(&pad, &pad);
     }
     row.first().copied().unwrap_or(pad)
 }
 
-fn node(pair: &[Hash], pad: &Hash) -> Hash {
+fn join(pair: &[Hash], pad: &Hash) -> Hash {
     match pair {
         [left, right] => parent(left, right),
         [left, ..] => parent(left, pad),

@@ -1,9 +1,11 @@
 //! The peer wire protocol: handshake, core messages (BEP 3), the fast extension (BEP 6) and the envelope of the extension
-//! protocol (BEP 10). It knows how bytes are cut into messages; what a message may say, and when, is the session's rule.
+//! protocol (BEP 10), and the hashes of v2 (BEP 52). It knows how bytes are cut into messages; what a message may say, and when, is the session's rule.
 
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::geometry::{BLOCK_LENGTH, Block, Geometry, PIECE_COUNT_MAX};
+pub use crate::hash_span::HashSpan;
+use crate::hash_span::SPAN_LENGTH;
 use crate::id::{InfoHash, PeerId};
 
 /// Bytes of a handshake.
@@ -31,6 +33,8 @@ pub enum WireError {
     TooLong { length: u32, limit: u32 },
     #[error("message {id} with {actual} bytes, where it has {expected}")]
     Length { id: u8, actual: usize, expected: usize },
+    #[error("message {id} names a part of a hash tree that no tree has")]
+    HashSpan { id: u8 },
 }
 
 /// The eight reserved bytes of a handshake, which say what its sender can do beyond BEP 3.
@@ -40,6 +44,15 @@ pub struct Reserved(pub [u8; 8]);
 impl Reserved {
     /// What we can do: the extension protocol and the fast extension.
     pub const OURS: Self = Self([0, 0, 0, 0, 0, 0x10, 0, 0x04]);
+
+    /// The same, and v2 where the torrent has it.
+    pub const fn ours(v2: bool) -> Self {
+        let mut bytes = Self::OURS.0;
+        if v2 {
+            bytes[7] |= 0x10;
+        }
+        Self(bytes)
+    }
 
     /// The extension protocol (BEP 10).
     pub const fn extended(self) -> bool {
@@ -144,7 +157,15 @@ pub enum Message {
         id: u8,
         payload: Bytes,
     },
-    /// A message of an extension that we do not speak, such as BEP 52's hashes. Tolerated and dropped.
+    /// BEP 52, as the next two. Rare and long, so that they stand elsewhere.
+    HashRequest(Box<HashSpan>),
+    /// The hashes of the span and then their uncles, from the lowest up; each 32 bytes, and as many as were asked for.
+    Hashes {
+        span: Box<HashSpan>,
+        hashes: Bytes,
+    },
+    HashReject(Box<HashSpan>),
+    /// A message of an extension that we do not speak. Tolerated and dropped.
     Unknown(u8),
 }
 
@@ -165,6 +186,9 @@ mod ids {
     pub(super) const REJECT: u8 = 16;
     pub(super) const ALLOWED_FAST: u8 = 17;
     pub(super) const EXTENDED: u8 = 20;
+    pub(super) const HASH_REQUEST: u8 = 21;
+    pub(super) const HASHES: u8 = 22;
+    pub(super) const HASH_REJECT: u8 = 23;
 }
 
 impl Message {
@@ -195,6 +219,9 @@ impl Message {
                 out.put_slice(&[ids::EXTENDED, *id]);
                 out.put_slice(payload);
             }
+            Self::HashRequest(span) => hashes(out, ids::HASH_REQUEST, span, &[]),
+            Self::Hashes { span, hashes: data } => hashes(out, ids::HASHES, span, data),
+            Self::HashReject(span) => hashes(out, ids::HASH_REJECT, span, &[]),
             Self::Unknown(id) => plain(out, *id),
         }
     }
@@ -243,6 +270,7 @@ impl Message {
                     payload: frame,
                 })
             }
+            ids::HASH_REQUEST | ids::HASHES | ids::HASH_REJECT => spanned(id, frame),
             _ => Ok(Self::Unknown(id)),
         }
     }
@@ -296,6 +324,14 @@ fn range(out: &mut impl BufMut, id: u8, span: Span) {
     out.put_u32(span.piece);
     out.put_u32(span.begin);
     out.put_u32(span.length);
+}
+
+fn hashes(out: &mut impl BufMut, id: u8, span: &HashSpan, data: &[u8]) {
+    let head = u32::try_from(SPAN_LENGTH).unwrap_or(u32::MAX);
+    out.put_u32(length_of(data).saturating_add(head).saturating_add(1));
+    out.put_u8(id);
+    span.put(out);
+    out.put_slice(data);
 }
 
 fn body(out: &mut impl BufMut, id: u8, payload: &[u8]) {
@@ -359,6 +395,23 @@ fn ranged(id: u8, span: Span) -> Message {
         ids::REJECT => Message::Reject(span),
         _ => Message::Unknown(id),
     }
+}
+
+fn spanned(id: u8, mut frame: Bytes) -> Result<Message, WireError> {
+    at_least(id, &frame, SPAN_LENGTH)?;
+    let span = HashSpan::take(&mut frame).ok_or(WireError::HashSpan { id })?;
+    let expected = if id == ids::HASHES {
+        span.answer_length() as usize * 32
+    } else {
+        0
+    };
+    exactly(id, &frame, expected)?;
+    let span = Box::new(span);
+    Ok(match id {
+        ids::HASH_REQUEST => Message::HashRequest(span),
+        ids::HASHES => Message::Hashes { span, hashes: frame },
+        _ => Message::HashReject(span),
+    })
 }
 
 #[cfg(test)]
@@ -456,13 +509,51 @@ mod tests {
 
     #[test]
     fn messages_of_other_extensions_are_tolerated() {
-        // 21 to 23 are BEP 52's hash messages.
-        for id in [10, 11, 12, 18, 19, 21, 22, 23, 255] {
+        for id in [10, 11, 12, 18, 19, 24, 255] {
             assert_eq!(
                 Message::decode(Bytes::copy_from_slice(&[id, 1, 2, 3])),
                 Ok(Message::Unknown(id))
             );
         }
+    }
+
+    fn hash_span(base: u32, index: u32, length: u32, layers: u32) -> Box<HashSpan> {
+        HashSpan::new([0xaa; 32], base, index, length, layers).unwrap().into()
+    }
+
+    #[test]
+    fn hash_messages_are_written_as_bep_52_says() {
+        let numbers = [0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2];
+        let bytes = |id: u8, rest: &[u8]| [&[id], &[0xaa; 32][..], &numbers, rest].concat();
+        let span = hash_span(1, 4, 2, 2);
+        check(Message::HashRequest(span.clone()), &bytes(21, &[]));
+        check(Message::HashReject(span.clone()), &bytes(23, &[]));
+        let hashes = Bytes::from(vec![7; 4 * 32]);
+        let message = Message::Hashes {
+            span,
+            hashes: hashes.clone(),
+        };
+        check(message, &bytes(22, &hashes));
+    }
+
+    #[test]
+    fn hashes_that_are_too_few_or_of_no_tree_are_refused() {
+        let mut bytes = encoded(&Message::HashRequest(hash_span(1, 4, 2, 2))).split_off(4);
+        bytes[0] = 22;
+        let error = Message::decode(Bytes::from(bytes.clone())).unwrap_err();
+        assert!(matches!(error, WireError::Length { id: 22, expected: 128, .. }));
+        bytes[0] = 21;
+        bytes[44] = 3;
+        let error = Message::decode(Bytes::from(bytes.clone())).unwrap_err();
+        assert_eq!(error, WireError::HashSpan { id: 21 });
+        bytes.pop();
+        assert!(Message::decode(Bytes::from(bytes)).is_err());
+    }
+
+    #[test]
+    fn every_answer_to_what_we_ask_fits_the_smallest_limit() {
+        let span = hash_span(0, 0, crate::hash_span::HASHES_USUAL, crate::hash_span::LAYERS_MAX);
+        assert!(1 + 48 + 32 * span.answer_length() <= EXTENDED_LENGTH_MAX);
     }
 
     #[test]
@@ -500,6 +591,15 @@ mod tests {
                 data
             }),
             (any::<u8>(), data).prop_map(|(id, payload)| Message::Extended { id, payload }),
+            (0_u8..3, 0_u32..=30, 0_u32..9, 0_u32..100, 0_u32..=30).prop_map(|(kind, base, shift, index, layers)| {
+                let span = hash_span(base, index << shift, 1 << shift, layers);
+                let hashes = Bytes::from(vec![5; span.answer_length() as usize * 32]);
+                match kind {
+                    0 => Message::HashRequest(span),
+                    1 => Message::HashReject(span),
+                    _ => Message::Hashes { span, hashes },
+                }
+            }),
         ]
     }
 
@@ -513,7 +613,10 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_the_same(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn whatever_is_read_is_written_the_same(mut bytes in prop::collection::vec(any::<u8>(), 0..128), hashes in any::<bool>()) {
+            if let (true, Some(id)) = (hashes, bytes.first_mut()) {
+                *id = 21 + *id % 3;
+            }
             if let Ok(message) = Message::decode(Bytes::from(bytes.clone()))
                 && !matches!(message, Message::Unknown(_))
             {

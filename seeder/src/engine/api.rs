@@ -160,10 +160,6 @@ pub enum EngineError {
 pub enum AddError {
     #[error("the torrent {0} is here already")]
     Duplicate(InfoHash),
-    #[error(
-        "the v2 torrent has no piece layers, so nothing of it can be checked; ask for the whole .torrent"
-    )]
-    NeedsPieceLayers,
     #[error("the engine has stopped")]
     Stopped,
 }

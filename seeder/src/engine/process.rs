@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shared::id::{InfoHash, PeerId};
+use shared::magnet::Selection;
 use shared::metainfo::Info;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,10 @@ pub(crate) struct Shared {
 /// What one torrent is, whether it sleeps or not.
 #[derive(Debug)]
 pub(crate) struct Spec {
+    /// The metadata, where they came without the piece layers that are needed to check anything.
+    pub(crate) bare: Option<Arc<Info>>,
+    /// The files that a magnet link selects.
+    pub(crate) only: Option<Selection>,
     pub(crate) key: TorrentKey,
     pub(crate) identity: Identity,
     /// For logs: the name, or the hash of a nameless magnet.
@@ -63,6 +68,20 @@ pub(crate) struct Spec {
     pub(crate) info_hashes: Vec<InfoHash>,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) counters: Arc<Counters>,
+}
+
+impl Spec {
+    /// Is this the torrent, by every hash that is known of it?
+    pub(crate) fn is_of(&self, info: &Info) -> bool {
+        let Identity {
+            info_hash,
+            info_hash_v2,
+            ..
+        } = self.identity;
+        let cut = info_hash_v2.map(|hash| hash.truncated());
+        let v1 = cut == Some(info_hash) || info.info_hash_v1() == Some(info_hash);
+        v1 && (info_hash_v2.is_none() || info_hash_v2 == info.info_hash_v2())
+    }
 }
 
 impl Shared {

@@ -170,9 +170,6 @@ impl Table {
     }
 
     async fn add(&mut self, torrent: AddTorrent) -> Result<TorrentKey, AddError> {
-        if matches!(&torrent.source, Source::Metainfo(metainfo) if !metainfo.info.has_layers()) {
-            return Err(AddError::NeedsPieceLayers);
-        }
         let key = TorrentKey(self.torrents.len() as u64);
         let spec = Arc::new(self.spec(key, &torrent));
         for hash in &spec.info_hashes {
@@ -186,11 +183,11 @@ impl Table {
             .extend(spec.info_hashes.iter().map(|hash| (Mask::of(*hash), *hash)));
         info!(torrent = %spec.label, info_hash = %spec.identity.info_hash, "added");
         let state = match torrent.source {
-            Source::Metainfo(metainfo) => {
+            Source::Metainfo(metainfo) if metainfo.info.has_layers() => {
                 self.open(&spec, Arc::new(metainfo.info.clone()));
                 State::Opening
             }
-            Source::Magnet(_) => {
+            Source::Metainfo(_) | Source::Magnet(_) => {
                 self.announce(&spec).await;
                 self.wake(&spec, None, None)
             }
@@ -213,10 +210,17 @@ impl Table {
         };
         let info_hashes: Vec<_> = v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect();
         let info_hash = info_hashes.first().copied().unwrap_or(InfoHash([0; 20]));
+        let (bare, only) = match &torrent.source {
+            Source::Metainfo(metainfo) => (Some(&metainfo.info).filter(|info| !info.has_layers()), None),
+            Source::Magnet(magnet) => (None, magnet.only.clone()),
+        };
         Spec {
+            bare: bare.map(|info| Arc::new(info.clone())),
+            only,
             key,
             identity: Identity {
                 info_hash,
+                info_hash_v2: v2,
                 peer_id: self.shared.peer_id,
                 listen_port: self.shared.listen_port,
             },

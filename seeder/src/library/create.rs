@@ -169,6 +169,7 @@ impl Created {
             peers: Vec::new(),
             web_seeds: self.metainfo.web_seeds.clone(),
             exact_length: Some(info.content_size()),
+            only: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
 use shared::geometry::{Block, Geometry, PieceIndex};
-use shared::id::{InfoHash, PeerId};
+use shared::id::{InfoHash, InfoHashV2, PeerId};
+use shared::merkle::{Layers, Trees};
 use shared::peer_wire::{Handshake, Message};
 
 /// One connection, unique in the process.
@@ -63,6 +64,8 @@ pub struct Content {
     pub private: bool,
     /// Every file of the torrent, padding among them, in its order.
     pub files: Arc<[FileSpan]>,
+    /// The hash trees of v2 files; of none in a v1 torrent.
+    pub trees: Trees,
 }
 
 /// By what the torrent knows itself and is known.
@@ -70,6 +73,8 @@ pub struct Content {
 pub struct Identity {
     /// The hash in handshakes: v1, or v2 cut to 20 bytes.
     pub info_hash: InfoHash,
+    /// The whole v2 hash, of a v2 or hybrid torrent.
+    pub info_hash_v2: Option<InfoHashV2>,
     pub peer_id: PeerId,
     pub listen_port: u16,
 }
@@ -165,6 +170,8 @@ pub enum Input {
     DialFailed {
         address: SocketAddr,
     },
+    /// The metadata are good, but these trees lack their piece layers, by which pieces are checked: they are to be fetched.
+    Layerless(Trees),
     /// [`Output::Metadata`] was good and the files are open.
     Content(Content),
     /// Somebody wants other files, or another order.
@@ -234,6 +241,10 @@ pub enum Output {
     Metadata {
         info: Bytes,
     },
+    /// The piece layers that [`Input::Layerless`] asked for, each proved. [`Input::Content`] is awaited.
+    Layers {
+        layers: Layers,
+    },
     /// Peers are few: ask the trackers sooner, if they allow it.
     WantPeers,
     /// Verified and told to everyone.
@@ -283,6 +294,8 @@ pub enum Why {
     WrongMetadata,
     #[error("it sent metadata that do not fit the {0} bytes it had named")]
     MetadataSize(u32),
+    #[error("it sent hashes that do not lead to the root of their file")]
+    WrongHashes,
     #[error("it alone sent piece {0}, and the hash of it is wrong")]
     WrongPiece(u32),
 }
@@ -290,7 +303,7 @@ pub enum Why {
 impl Why {
     /// The peer sent what cannot be an accident of the network: it is banned.
     pub(super) fn is_lie(&self) -> bool {
-        matches!(self, Self::WrongPiece(_) | Self::WrongMetadata)
+        matches!(self, Self::WrongPiece(_) | Self::WrongMetadata | Self::WrongHashes)
     }
 
     /// The peer broke a rule of the protocol; whoever makes a habit of it is banned.

@@ -7,6 +7,7 @@ use shared::moment::Moment;
 use shared::peer_wire::Message;
 
 use super::events::{Content, Output, PeerKey, Why};
+use super::layers::LayerFetch;
 use super::machine::Torrent;
 use super::metadata::{self, Part};
 use super::picker::Picker;
@@ -94,6 +95,7 @@ impl Torrent {
             return;
         }
         self.fetch = None;
+        self.layers = LayerFetch::new(content.trees.clone());
         if !content.have.is_complete() {
             self.picker = Some(Picker::new(content.geometry.clone(), content.have.clone(), rng));
         }

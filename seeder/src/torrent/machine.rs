@@ -15,6 +15,7 @@ use super::blame::Blame;
 use super::choker::{Choker, Mode};
 use super::dialer::Dialer;
 use super::events::{Content, Identity, Input, Output, PeerKey, Settings, Status};
+use super::layers::LayerFetch;
 use super::metadata::Fetch;
 use super::picker::Picker;
 use super::rate::Rate;
@@ -31,6 +32,8 @@ pub struct Torrent {
     pub(super) picker: Option<Picker>,
     /// Metadata that are being fetched.
     pub(super) fetch: Option<Fetch>,
+    /// Piece layers that are being fetched: without them a v2 torrent has no content, while a hybrid only cannot give them.
+    pub(super) layers: Option<LayerFetch>,
     pub(super) sessions: BTreeMap<PeerKey, Session>,
     pub(super) choker: Choker,
     pub(super) dialer: Dialer,
@@ -69,7 +72,8 @@ impl Torrent {
             credit: settings.disk_credit,
             identity,
             settings,
-            fetch: content.is_none().then(|| Fetch::new(identity.info_hash)),
+            fetch: content.is_none().then(|| Fetch::new(&identity)),
+            layers: None,
             content: None,
             picker: None,
             sessions: BTreeMap::new(),
@@ -88,6 +92,7 @@ impl Torrent {
             wasted: 0,
             outputs: VecDeque::new(),
         };
+        torrent.layers = content.as_ref().and_then(|content| LayerFetch::new(content.trees.clone()));
         torrent.content = content;
         torrent
     }
@@ -119,6 +124,7 @@ impl Torrent {
             Input::Credit(bytes) => self.credited(now, bytes, rng),
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
+            Input::Layerless(trees) => self.layerless(now, trees),
             Input::Content(content) => self.open(now, content, rng),
             Input::Limits {
                 connections,
@@ -253,6 +259,7 @@ impl Torrent {
             Ok(Heard::Rejected(block)) => self.rejected(now, peer, block),
             Ok(Heard::Extensions) => self.extensions_told(now, peer),
             Ok(Heard::Metadata(message)) => self.metadata_message(now, peer, message, rng),
+            Ok(Heard::Hashes(message)) => self.hash_message(now, peer, message, rng),
             Err(why) => self.dismiss(now, peer, why, rng),
         }
     }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use shared::extension::{METADATA_BLOCK_LENGTH, METADATA_SIZE_MAX, MetadataMessage};
-use shared::id::InfoHash;
+use shared::id::{InfoHash, InfoHashV2};
 use shared::moment::Moment;
 
-use super::events::{PeerKey, Why};
+use super::events::{Identity, PeerKey, Why};
 
 /// Sources that are asked at the same time.
 const ACTIVE_MAX: usize = 3;
@@ -26,7 +26,9 @@ const SERVED_TIMES_MAX: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Fetch {
-    info_hash: InfoHash,
+    /// What the link names: at least one of the two.
+    v1: Option<InfoHash>,
+    v2: Option<InfoHashV2>,
     sources: BTreeMap<PeerKey, Source>,
 }
 
@@ -57,9 +59,12 @@ enum State {
 }
 
 impl Fetch {
-    pub(super) fn new(info_hash: InfoHash) -> Self {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let Identity { info_hash, info_hash_v2, .. } = *identity;
+        let cut = info_hash_v2.is_some_and(|hash| hash.truncated() == info_hash);
         Self {
-            info_hash,
+            v1: Some(info_hash).filter(|_| !cut),
+            v2: info_hash_v2,
             sources: BTreeMap::new(),
         }
     }
@@ -116,11 +121,18 @@ impl Fetch {
         let Some(whole) = source.take(now, block, data) else {
             return Ok(None);
         };
-        if has_hash(&whole, self.info_hash) {
+        if self.is_wanted(&whole) {
             Ok(Some(whole.into()))
         } else {
             Err(Why::WrongMetadata)
         }
+    }
+
+    /// Is this a dictionary that the link names? One hash is enough: where a link has two and they lead to different
+    /// torrents, that is not the fault of whoever sent this.
+    fn is_wanted(&self, info: &[u8]) -> bool {
+        let v1 = self.v1.is_some_and(|hash| Sha1::digest(info).as_slice() == hash.as_bytes());
+        v1 || self.v2.is_some_and(|hash| Sha256::digest(info).as_slice() == hash.as_bytes())
     }
 
     fn give_up_silent(&mut self, now: Moment) {
@@ -201,13 +213,6 @@ impl Source {
     }
 }
 
-/// Is this the dictionary of which we know the hash: SHA-1, or SHA-256 cut to 20 bytes (BEP 52)?
-fn has_hash(info: &[u8], info_hash: InfoHash) -> bool {
-    let v1 = Sha1::digest(info);
-    let v2 = Sha256::digest(info);
-    v1.as_slice() == info_hash.as_bytes() || v2.starts_with(info_hash.as_bytes())
-}
-
 /// The answer to a peer's request, if it has not had enough. `served` counts what this peer got.
 pub(super) fn answer(info: Option<&Bytes>, served: &mut u32, block: u32) -> MetadataMessage {
     let slice = info.and_then(|info| {
@@ -235,6 +240,8 @@ pub(super) fn answer(info: Option<&Bytes>, served: &mut u32, block: u32) -> Meta
 
 #[cfg(test)]
 mod tests {
+    use shared::id::PeerId;
+
     use super::*;
 
     const NOW: Moment = Moment::from_secs(10);
@@ -247,7 +254,12 @@ mod tests {
     }
 
     fn fetch(info: &[u8]) -> Fetch {
-        Fetch::new(InfoHash::from_slice(&Sha1::digest(info)).unwrap())
+        Fetch::new(&Identity {
+            info_hash: InfoHash::from_slice(&Sha1::digest(info)).unwrap(),
+            info_hash_v2: None,
+            peer_id: PeerId([0; 20]),
+            listen_port: 0,
+        })
     }
 
     /// Answers everything that is wanted from this peer with slices of `info`.
@@ -286,7 +298,8 @@ mod tests {
     #[test]
     fn a_v2_torrent_is_known_by_its_cut_sha_256() {
         let info = info();
-        let mut fetch = Fetch::new(InfoHash::from_slice(&Sha256::digest(&info)[..20]).unwrap());
+        let mut fetch = fetch(&info);
+        (fetch.v1, fetch.v2) = (None, InfoHashV2::from_slice(&Sha256::digest(&info)));
         fetch.offer(NOW, PeerKey(1), 40_000);
         assert_eq!(feed(&mut fetch, PeerKey(1), &info), Ok(Some(info)));
     }

@@ -12,6 +12,8 @@ mod events;
 mod exchange;
 mod facts;
 pub mod goals;
+mod hashes;
+mod layers;
 mod lost;
 mod machine;
 mod metadata;

@@ -37,6 +37,7 @@ impl Torrent {
         self.sessions.insert(peer, session);
         self.tell_pieces(now, peer);
         self.tell_extensions(now, peer, Some(address.ip()));
+        self.fetch_layers(now);
     }
 
     /// The connection has ended by itself.
@@ -243,6 +244,9 @@ impl Torrent {
         self.give_up_requests(peer);
         if let Some(fetch) = &mut self.fetch {
             fetch.gone(peer);
+        }
+        if let Some(layers) = &mut self.layers {
+            layers.gone(peer);
         }
         let session = self.sessions.remove(&peer)?;
         if let (Some(picker), Pieces::Known(bits)) = (&mut self.picker, &session.pieces)

@@ -14,6 +14,7 @@ use shared::peer_wire::{Handshake, Message, REQUEST_LENGTH_MAX, Span};
 
 use super::choker::Candidate;
 use super::events::{Direction, PeerKey, Why};
+use super::hashes::Allowance;
 use super::rate::Rate;
 
 /// Requests waiting at a peer that has not said how many it allows; libtorrent's own number.
@@ -81,6 +82,8 @@ pub(super) enum Heard {
     AllowedFast(PieceIndex),
     Extensions,
     Metadata(MetadataMessage),
+    /// One of BEP 52's three, as it came.
+    Hashes(Message),
 }
 
 #[derive(Debug)]
@@ -132,6 +135,8 @@ pub(super) struct Session {
     pub(super) extensions: ExtensionHandshake,
     /// Blocks of metadata that it got.
     pub(super) metadata_served: u32,
+    /// Hashes of v2 trees that it may take.
+    pub(super) hashes: Allowance,
 }
 
 impl Session {
@@ -175,6 +180,7 @@ impl Session {
             given: Rate::default(),
             extensions: ExtensionHandshake::default(),
             metadata_served: 0,
+            hashes: Allowance::new(now),
         }
     }
 
@@ -233,6 +239,9 @@ impl Session {
             Message::Reject(span) => self.reject(span, geometry),
             Message::AllowedFast(piece) => self.allow_fast(piece, geometry),
             Message::Extended { id, payload } => self.extended(id, &payload),
+            message @ (Message::HashRequest(_) | Message::Hashes { .. } | Message::HashReject(_)) => {
+                Ok(Heard::Hashes(message))
+            }
         }
     }
 

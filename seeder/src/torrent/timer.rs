@@ -37,6 +37,7 @@ impl Torrent {
             self.look_after(now, *peer, rng);
         }
         self.fetch_metadata(now);
+        self.fetch_layers(now);
         self.hurry_owners(now, OWNER_PATIENCE, rng);
         self.refill_all(now, rng);
         self.choke_round(now, rng);

@@ -60,10 +60,6 @@ pub enum MetainfoError {
     },
     #[error("the piece layer of pieces root {0} does not fit the files of the torrent")]
     PieceLayer(String),
-    #[error(
-        "a v2 torrent from a magnet link needs piece layers, which this program cannot fetch yet; use the .torrent file"
-    )]
-    NeedsPieceLayers,
     #[error(transparent)]
     Geometry(#[from] GeometryError),
 }

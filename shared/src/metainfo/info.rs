@@ -11,9 +11,9 @@ use sha2::Sha256;
 use crate::bencode::{self, Limits, Value};
 use crate::geometry::{BLOCK_LENGTH, Geometry, GeometryError, PIECE_LENGTH_MAX, PieceIndex};
 use crate::id::{InfoHash, InfoHashV2};
-use crate::merkle;
+use crate::merkle::{self, Layers, Trees};
 
-use super::layers::{self, Layers};
+use super::layers;
 use super::names::{self, SafePath};
 use super::{MetainfoError, file_list, file_tree, hybrid, outer};
 
@@ -85,19 +85,21 @@ pub struct Info {
     single: bool,
     /// Where the SHA-1 hashes of the pieces stand in `raw`.
     pieces: Option<Range<usize>>,
-    layers: Layers,
+    trees: Trees,
 }
 
 impl Info {
-    /// Reads what `ut_metadata` brings: the raw dictionary and nothing else.
+    /// Reads what `ut_metadata` brings: the raw dictionary and nothing else. Of a v2 torrent with files longer than a piece
+    /// that is not enough to check anything: see [`Info::has_layers`].
     pub fn read(raw: &[u8]) -> Result<Self, MetainfoError> {
         let scan = bencode::scan(raw, &Limits::TORRENT)?;
-        let info = Self::parse(&scan.root(), None)?;
-        if info.has_layers() {
-            Ok(info)
-        } else {
-            Err(MetainfoError::NeedsPieceLayers)
-        }
+        Self::parse(&scan.root(), None)
+    }
+
+    /// The same with piece layers that came later.
+    pub fn with_layers(mut self, layers: Layers) -> Result<Self, MetainfoError> {
+        self.trees.fill(layers).map_err(|root| layers::wrong(&root))?;
+        Ok(self)
     }
 
     pub(super) fn parse(info: &Value<'_>, piece_layers: Option<Value<'_>>) -> Result<Self, MetainfoError> {
@@ -120,10 +122,10 @@ impl Info {
         }
         let geometry = lay_out(&mut listing.files, v1, piece_length)?;
         let pieces = piece_hashes(info, &geometry, v2)?.filter(|_| v1);
-        let layers = if v2 {
+        let trees = if v2 {
             layers::read(piece_layers, &listing.files, piece_length)?
         } else {
-            Layers::new()
+            Trees::default()
         };
         let visible = listing
             .files
@@ -153,7 +155,7 @@ impl Info {
             files: listing.files,
             single: listing.single,
             pieces: pieces.map(|span| span.start - info.span().start..span.end - info.span().start),
-            layers,
+            trees,
         })
     }
 
@@ -250,12 +252,17 @@ impl Info {
 
     /// Is every hash there by which pieces are checked? Only a v2 torrent can lack some.
     pub fn has_layers(&self) -> bool {
-        self.pieces.is_some() || layers::complete(&self.layers, &self.files, self.geometry.piece_length())
+        self.pieces.is_some() || self.trees.missing().next().is_none()
     }
 
     /// The piece layer of a v2 file longer than a piece.
     pub fn layer(&self, pieces_root: &[u8; 32]) -> Option<&[merkle::Hash]> {
-        self.layers.get(pieces_root).map(Vec::as_slice)
+        self.trees.get(pieces_root)?.layer()
+    }
+
+    /// The hash trees of v2 files longer than a piece. In a hybrid they may lack layers, since SHA-1 is enough to check it.
+    pub fn trees(&self) -> &Trees {
+        &self.trees
     }
 
     /// Does this piece's content match? SHA-1 where the torrent has it, also in a hybrid, of which we join the v1 swarm;
@@ -291,7 +298,7 @@ impl Info {
             merkle::root(&leaves) == root
         } else {
             let number = usize::try_from((start - file.offset) / u64::from(piece_length)).ok()?;
-            merkle::piece_root(&leaves, piece_length) == *self.layers.get(&root)?.get(number)?
+            merkle::piece_root(&leaves, piece_length) == *self.layer(&root)?.get(number)?
         };
         Some(good && padding.iter().all(|byte| *byte == 0))
     }

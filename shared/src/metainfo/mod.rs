@@ -74,6 +74,7 @@ impl Metainfo {
             peers: Vec::new(),
             web_seeds: self.web_seeds.clone(),
             exact_length: Some(self.info.content_size()),
+            only: None,
         }
     }
 }

@@ -201,21 +201,21 @@ fn a_hybrid_is_checked_by_sha1_and_without_it_by_its_trees() {
 }
 
 #[test]
-fn metadata_from_peers_must_hold_every_hash() {
+fn metadata_from_peers_may_lack_layers_and_say_so() {
     let info = |bytes: &[u8]| Info::read(Metainfo::read(bytes).unwrap().info.raw());
     assert_eq!(
         info(&v1()).unwrap().wire_hash(),
         Metainfo::read(&v1()).unwrap().info.wire_hash()
     );
-    assert!(info(&v2(true, true)).is_ok());
-    assert_eq!(
-        info(&v2(false, false)).unwrap_err(),
-        MetainfoError::NeedsPieceLayers
-    );
-    assert_eq!(
-        info(&v2(true, false)).unwrap_err(),
-        MetainfoError::NeedsPieceLayers
-    );
+    assert!(info(&v2(true, true)).unwrap().has_layers());
+    for bytes in [v2(false, false), v2(true, false)] {
+        let bare = info(&bytes).unwrap();
+        assert!(!bare.has_layers());
+        let root = *bare.trees().missing().next().unwrap().root();
+        let layers = |layer: Vec<[u8; 32]>| std::iter::once((root, layer)).collect();
+        let wrong = bare.clone().with_layers(layers(vec![[7; 32]; 2]));
+        assert!(matches!(wrong, Err(MetainfoError::PieceLayer(_))));
+    }
     let trailing = [Metainfo::read(&v1()).unwrap().info.raw(), b"\n"].concat();
     assert!(matches!(Info::read(&trailing), Err(MetainfoError::Bencode(_))));
 }
@@ -311,10 +311,7 @@ fn a_deep_folder_of_many_files_is_refused_before_it_fills_the_memory() {
 fn check_invariants(torrent: &Metainfo) {
     let info = &torrent.info;
     assert!(info.content_size() > 0 && info.content_size() <= info.geometry().total_length());
-    match Info::read(info.raw()) {
-        Ok(again) => assert_eq!(again.wire_hash(), info.wire_hash()),
-        Err(error) => assert_eq!(error, MetainfoError::NeedsPieceLayers),
-    }
+    assert_eq!(Info::read(info.raw()).unwrap().wire_hash(), info.wire_hash());
     let mut taken = std::collections::BTreeSet::new();
     for file in info.files().iter().filter(|file| file.kind != FileKind::Padding) {
         let path = info.disk_path(file);

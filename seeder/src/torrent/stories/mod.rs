@@ -48,11 +48,13 @@ impl Story {
                 info: info(),
                 private: false,
                 files: std::sync::Arc::default(),
+            trees: shared::merkle::Trees::default(),
             }
         });
         let info_hash = InfoHash::from_slice(&Sha1::digest(info())).unwrap();
         let identity = Identity {
             info_hash,
+            info_hash_v2: None,
             peer_id: OURS,
             listen_port: 6_881,
         };
@@ -687,6 +689,7 @@ fn what_a_peer_said_before_the_metadata_counts_after_them() {
         info: info(),
         private: false,
         files: std::sync::Arc::default(),
+            trees: shared::merkle::Trees::default(),
     };
     let outputs = story.tell(Input::Content(content));
     assert!(sent(1, &outputs).contains(&Message::Interested));

@@ -1,0 +1,188 @@
+//! How a v2 torrent that came without its piece layers gets them (BEP 52): in parts of at most 512 hashes, each with a proof
+//! up to the root that the metadata name. So a lie has one author and is found at once. Parts are spread over all peers
+//! that speak v2; who refuses or is silent is asked for others, and later again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use shared::hash_span::HashSpan;
+use shared::merkle::{Hash, Layers, Trees};
+use shared::moment::Moment;
+
+use super::events::{PeerKey, Why};
+
+/// Requests waiting at one source.
+const QUEUE: usize = 4;
+/// A source that sends nothing for so long is left alone for a while.
+const PATIENCE: Duration = Duration::from_secs(15);
+const REST: Duration = Duration::from_secs(30);
+/// Refusals of one source that are remembered; who refuses more rests.
+const REFUSED_MAX: usize = 64;
+
+/// A part of a piece layer: which tree, and which part of it. There are fewer than there are pieces.
+type Part = (usize, u32);
+
+/// Layers on their way.
+#[derive(Debug)]
+pub(super) struct LayerFetch {
+    trees: Trees,
+    /// The roots of the layers that are missing; parts name them by their place here.
+    roots: Vec<Hash>,
+    /// Parts that nobody is asked for.
+    free: BTreeSet<Part>,
+    /// Parts that somebody is asked for.
+    asked: usize,
+    arrived: BTreeMap<Part, Vec<Hash>>,
+    sources: BTreeMap<PeerKey, Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    asked: BTreeMap<HashSpan, (Part, Moment)>,
+    refused: BTreeSet<Part>,
+    forgiven: Moment,
+    /// It may be asked from this moment on.
+    from: Moment,
+}
+
+impl LayerFetch {
+    /// Begins with whatever these trees lack; `None` if that is nothing.
+    pub(super) fn new(trees: Trees) -> Option<Self> {
+        let (roots, parts): (Vec<Hash>, Vec<u32>) =
+            trees.missing().map(|tree| (*tree.root(), tree.parts())).unzip();
+        let all = parts.iter().enumerate();
+        let free: BTreeSet<Part> = all.flat_map(|(tree, parts)| (0..*parts).map(move |part| (tree, part))).collect();
+        (!free.is_empty()).then_some(Self {
+            trees,
+            roots,
+            free,
+            asked: 0,
+            arrived: BTreeMap::new(),
+            sources: BTreeMap::new(),
+        })
+    }
+
+    /// A peer that can be asked.
+    pub(super) fn offer(&mut self, now: Moment, peer: PeerKey) {
+        self.sources.entry(peer).or_insert_with(|| Source {
+            asked: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            forgiven: now,
+            from: now,
+        });
+    }
+
+    /// The peer has left.
+    pub(super) fn gone(&mut self, peer: PeerKey) {
+        if let Some(source) = self.sources.remove(&peer) {
+            self.release(source.asked.into_values());
+        }
+    }
+
+    /// What to ask whom for now, one part a source in turn.
+    pub(super) fn wanted(&mut self, now: Moment) -> Vec<(PeerKey, HashSpan)> {
+        self.give_up_silent(now);
+        let mut wanted = Vec::new();
+        for _round in 0..QUEUE {
+            for (peer, source) in &mut self.sources {
+                let Some(part) = source.next(now, &self.free) else {
+                    continue;
+                };
+                let root = self.roots.get(part.0);
+                let tree = root.and_then(|root| self.trees.get(root));
+                if let Some(span) = tree.and_then(|tree| tree.part(part.1)) {
+                    self.free.remove(&part);
+                    self.asked += 1;
+                    source.asked.insert(span, (part, now));
+                    wanted.push((*peer, span));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// The peer refuses a part.
+    pub(super) fn rejected(&mut self, now: Moment, peer: PeerKey, span: &HashSpan) {
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return;
+        };
+        if let Some(asked) = source.asked.remove(span) {
+            source.forgiven = now + REST;
+            if source.refused.len() >= REFUSED_MAX {
+                source.from = now + REST;
+            } else {
+                source.refused.insert(asked.0);
+            }
+            self.release([asked]);
+        }
+    }
+
+    /// A part has arrived. Gives all layers if it was the last. What nobody had asked this peer for is passed over.
+    pub(super) fn arrived(
+        &mut self,
+        peer: PeerKey,
+        span: &HashSpan,
+        mut hashes: Vec<Hash>,
+    ) -> Result<Option<Layers>, Why> {
+        let source = self.sources.get_mut(&peer);
+        let Some(((tree, part), _)) = source.and_then(|source| source.asked.remove(span)) else {
+            return Ok(None);
+        };
+        self.asked = self.asked.saturating_sub(1);
+        let proved = self.trees.get(span.root()).is_some_and(|tree| tree.proves(span, &hashes));
+        if !proved {
+            self.free.insert((tree, part));
+            return Err(Why::WrongHashes);
+        }
+        hashes.truncate(span.length() as usize);
+        self.arrived.insert((tree, part), hashes);
+        Ok((self.free.is_empty() && self.asked == 0).then(|| self.join()))
+    }
+
+    fn join(&mut self) -> Layers {
+        let mut layers = Layers::new();
+        for ((tree, _), part) in std::mem::take(&mut self.arrived) {
+            if let Some(root) = self.roots.get(tree) {
+                layers.entry(*root).or_default().extend(part);
+            }
+        }
+        for (root, layer) in &mut layers {
+            // What lies behind the end of the file was only needed for the proof.
+            let pieces = self.trees.get(root).map_or(0, |tree| tree.pieces() as usize);
+            layer.truncate(pieces);
+        }
+        layers
+    }
+
+    fn give_up_silent(&mut self, now: Moment) {
+        let mut given_up = Vec::new();
+        for source in self.sources.values_mut() {
+            let since = source.asked.values().map(|(_, since)| *since).min();
+            if since.is_some_and(|since| now.since(since) >= PATIENCE) {
+                given_up.extend(std::mem::take(&mut source.asked).into_values());
+                source.from = now + REST;
+            }
+        }
+        self.release(given_up);
+    }
+
+    fn release(&mut self, asked: impl IntoIterator<Item = (Part, Moment)>) {
+        for (part, _) in asked {
+            self.asked = self.asked.saturating_sub(1);
+            self.free.insert(part);
+        }
+    }
+}
+
+impl Source {
+    /// The next part for this source, if it may be asked for one.
+    fn next(&mut self, now: Moment, free: &BTreeSet<Part>) -> Option<Part> {
+        if now < self.from || self.asked.len() >= QUEUE {
+            return None;
+        }
+        if now >= self.forgiven {
+            self.refused.clear();
+        }
+        free.iter().find(|part| !self.refused.contains(part)).copied()
+    }
+}
