@@ -20,7 +20,6 @@ use tracing::{debug, info, warn};
 
 use crate::disk::{Credit, DiskNews, Opened, Writer};
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
-use crate::net::dialer;
 use crate::net::handshake::HandshakeError;
 use crate::net::line::Line;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
@@ -323,7 +322,7 @@ impl Driver {
                 let refused = std::io::Error::other("no place for another connection");
                 return Job::Dialed(address, Err(refused.into()));
             };
-            let dialed = dialer::dial(address, ours, &spec.info_hashes, &shared.half_open).await;
+            let dialed = shared.dialer.dial(address, ours, &spec.info_hashes).await;
             Job::Dialed(address, dialed.map(|(line, theirs)| (line, theirs, place)))
         });
     }

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use shared::id::{InfoHash, PeerId};
 use shared::magnet::Selection;
 use shared::metainfo::Info;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,7 +20,8 @@ use crate::discovery::trackers::{self, TrackerEvent, Trackers};
 use crate::disk::{Devices, FilePool, Opened, Opening};
 use crate::driver::CREDIT_UNIT;
 use crate::metrics::Counters;
-use crate::net::encryption::Policy;
+use crate::net::dialer::Dialer;
+use crate::net::encryption::Secrecy;
 use crate::net::places::{Place, Places};
 use crate::net::uploader::Readers;
 use crate::torrent::{Identity, PeerKey};
@@ -36,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) data: Option<PathBuf>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) readers: Arc<Readers>,
-    pub(crate) encryption: Policy,
-    pub(crate) half_open: Semaphore,
+    pub(crate) secrecy: Arc<Secrecy>,
+    pub(crate) dialer: Dialer,
     /// Places for connections.
     pub(crate) places: Places,
     /// Who may wait for which disk, and bytes between socket and disk in units of [`CREDIT_UNIT`].
@@ -98,6 +100,8 @@ impl Shared {
         };
         let (trackers, answers) = Trackers::start(settings)?;
         let limits = &config.limits;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let secrecy = Arc::new(Secrecy::new(config.encryption, cores));
         let shared = Self {
             clock,
             peer_id: config.peer_id,
@@ -105,9 +109,9 @@ impl Shared {
             data: config.data.clone(),
             pool: Arc::new(FilePool::new(limits.open_files)),
             readers: Arc::new(Readers::default()),
-            half_open: Semaphore::new(limits.half_open),
+            dialer: Dialer::new(limits.half_open, Arc::clone(&secrecy)),
+            secrecy,
             places: Places::new(limits.connections, limits.connections_per_address),
-            encryption: config.encryption,
             devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
             allocation: config.allocation,
             events: broadcast::Sender::new(EVENTS_MAX),

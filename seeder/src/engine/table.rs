@@ -22,7 +22,7 @@ use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, Visitor, status_of};
 use crate::metrics::Counters;
-use crate::net::encryption::Mask;
+use crate::net::encryption::{Mask, Secrecy};
 use crate::net::line::Line;
 use crate::net::listener::Reception;
 use crate::torrent::{Identity, Status};
@@ -458,6 +458,10 @@ impl Reception for Desk {
             .await
             .ok()?;
         answered.await.ok()?
+    }
+
+    fn secrecy(&self) -> &Secrecy {
+        &self.shared.secrecy
     }
 
     async fn unmask(&self, mask: Mask) -> Option<InfoHash> {

@@ -3,7 +3,8 @@
 
 use std::io::{self, IoSlice};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::encryption::Rc4;
@@ -26,13 +27,38 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A plain connection of which nothing more was read than handshakes.
+    /// A connection of which nothing more was read than what it is made for.
     pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self::new(stream, BytesMut::new(), None)
+    }
+
+    /// A connection that has said `early` already, here as it was meant.
+    pub(crate) fn new(stream: TcpStream, early: BytesMut, ciphers: Option<Ciphers>) -> Self {
         Self {
             stream,
-            early: BytesMut::new(),
-            ciphers: None,
+            early,
+            ciphers: ciphers.map(Box::new),
         }
+    }
+
+    /// Reads so many bytes, as the peer meant them.
+    pub(crate) async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let (front, rest) = into.split_at_mut(self.early.len().min(into.len()));
+        self.early.copy_to_slice(front);
+        self.stream.read_exact(rest).await?;
+        if let Some(ciphers) = &mut self.ciphers {
+            ciphers.reading.apply(rest);
+        }
+        Ok(())
+    }
+
+    /// Writes all of this.
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut bytes = bytes.to_vec();
+        if let Some(ciphers) = &mut self.ciphers {
+            ciphers.writing.apply(&mut bytes);
+        }
+        self.stream.write_all(&bytes).await
     }
 
     /// Are its bytes hidden?

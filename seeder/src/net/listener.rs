@@ -6,15 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use shared::id::InfoHash;
-use shared::peer_wire::{Handshake, Reserved};
+use shared::peer_wire::{Handshake, PROTOCOL, Reserved, WireError};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::encryption::Mask;
-use super::handshake;
+use super::encryption::{Mask, Policy, Secrecy};
+use super::handshake::{self, HANDSHAKE_TIME, HandshakeError};
 use super::line::Line;
 
 /// Connections that the system may hold for us until they are accepted.
@@ -27,6 +28,8 @@ const VISITS_MAX: usize = 200;
 pub(crate) trait Reception: Clone + Send + Sync + 'static {
     /// May this address connect at all?
     fn admits(&self, address: IpAddr) -> bool;
+    /// What encrypted handshakes need.
+    fn secrecy(&self) -> &Secrecy;
     /// Our handshake, if we have this torrent.
     fn answer(&self, hash: InfoHash, reserved: Reserved) -> impl Future<Output = Option<Handshake>> + Send;
     /// The torrent that an encrypted handshake means, if we have it.
@@ -100,10 +103,33 @@ fn make_room(order: &mut VecDeque<AbortHandle>, visits: usize) {
     }
 }
 
-async fn visit(mut stream: TcpStream, address: SocketAddr, reception: impl Reception) {
+async fn visit(stream: TcpStream, address: SocketAddr, reception: impl Reception) {
     prepare(&stream);
-    match handshake::welcome(&mut stream, |hash, reserved| reception.answer(hash, reserved)).await {
-        Ok(handshake) => reception.receive(Line::plain(stream), address, handshake).await,
+    let handshakes = tokio::time::timeout(HANDSHAKE_TIME, welcome(stream, &reception)).await;
+    match handshakes.unwrap_or_else(|late| Err(late.into())) {
+        Ok((line, handshake)) => reception.receive(line, address, handshake).await,
         Err(error) => debug!(%address, %error, "no handshake"),
     }
+}
+
+/// The first twenty bytes tell a plain handshake from an encrypted one.
+async fn welcome(
+    mut stream: TcpStream,
+    reception: &impl Reception,
+) -> Result<(Line, Handshake), HandshakeError> {
+    let mut first = [0; PROTOCOL.len()];
+    stream.read_exact(&mut first).await?;
+    let secrecy = reception.secrecy();
+    let mut line = match (first == PROTOCOL, secrecy.policy()) {
+        (true, Policy::Require) => return Err(HandshakeError::PlainRefused),
+        (false, Policy::Off) => return Err(WireError::Protocol.into()),
+        (true, _) => Line::new(stream, first.as_slice().into(), None),
+        (false, _) => {
+            let unmask = |mask| reception.unmask(mask);
+            secrecy.welcome(stream, &first, unmask).await?
+        }
+    };
+    let answer = |hash, reserved| reception.answer(hash, reserved);
+    let theirs = handshake::welcome(&mut line, answer).await?;
+    Ok((line, theirs))
 }

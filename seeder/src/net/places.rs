@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::throttle::is_lan;
+
 /// All places of the process.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -79,13 +81,11 @@ impl Drop for Counted {
 /// Who counts as one: an IPv4 address, or the /64 that a household has of IPv6. None at home, where a router, a proxy or a bridge
 /// of containers may speak for everybody.
 fn source(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => (!(v4.is_loopback() || v4.is_private() || v4.is_link_local())).then_some(v4.into()),
-        IpAddr::V6(v6) => {
-            let home = v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local();
-            (!home).then(|| Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())
-        }
-    }
+    let address = address.to_canonical();
+    (!is_lan(address, &[])).then_some(match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    })
 }
 
 #[cfg(test)]
