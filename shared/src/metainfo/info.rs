@@ -265,42 +265,10 @@ impl Info {
         &self.trees
     }
 
-    /// Does this piece's content match? SHA-1 where the torrent has it, also in a hybrid, of which we join the v1 swarm;
-    /// the merkle tree of its file otherwise.
-    pub fn check_piece(&self, piece: PieceIndex, content: &[u8]) -> bool {
-        if content.len() != self.geometry.length_of(piece) as usize {
-            return false;
-        }
-        match &self.pieces {
-            Some(pieces) => {
-                let start = pieces.start + piece.as_usize() * 20;
-                self.raw
-                    .get(start..start + 20)
-                    .is_some_and(|expected| Sha1::digest(content).as_slice() == expected)
-            }
-            None => self.check_leaves(piece, content).unwrap_or(false),
-        }
-    }
-
-    /// A piece lies in one file; what follows the file's end, if anything, is padding.
-    fn check_leaves(&self, piece: PieceIndex, content: &[u8]) -> Option<bool> {
-        let start = self.geometry.start_of(piece);
-        let piece_length = self.geometry.piece_length();
-        let behind = self.files.partition_point(|file| file.offset <= start);
-        let file = self.files.get(..behind)?.iter().rfind(|file| file.length > 0)?;
-        let root = file.pieces_root?;
-        let inside = (file.offset + file.length)
-            .checked_sub(start)?
-            .min(content.len() as u64);
-        let (content, padding) = content.split_at_checked(usize::try_from(inside).ok()?)?;
-        let leaves = merkle::leaves(content);
-        let good = if file.length <= u64::from(piece_length) {
-            merkle::root(&leaves) == root
-        } else {
-            let number = usize::try_from((start - file.offset) / u64::from(piece_length)).ok()?;
-            merkle::piece_root(&leaves, piece_length) == *self.layer(&root)?.get(number)?
-        };
-        Some(good && padding.iter().all(|byte| *byte == 0))
+    /// The SHA-1 of a piece, where the torrent has one.
+    pub(super) fn sha1_of(&self, piece: PieceIndex) -> Option<&[u8]> {
+        let start = self.pieces.as_ref()?.start + piece.as_usize() * 20;
+        self.raw.get(start..start + 20)
     }
 }
 

@@ -2,6 +2,7 @@
 //! written. What is accepted is what libtorrent accepts; the few differences are listed in `tests/vectors/README.md`.
 //! Info-hashes are taken over the bytes as they came: nothing is decoded and encoded again.
 
+mod check;
 mod error;
 mod file_list;
 mod file_tree;
@@ -12,6 +13,7 @@ mod names;
 mod outer;
 pub mod write;
 
+pub use check::PieceCheck;
 pub use error::MetainfoError;
 pub use info::{File, FileKind, Info};
 pub use names::{SafePath, safe_component, safe_name};
