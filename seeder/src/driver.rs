@@ -323,6 +323,17 @@ impl Driver {
                 return Job::Dialed(address, Err(refused.into()));
             };
             let dialed = shared.dialer.dial(address, ours, &spec.info_hashes).await;
+            let dialed = match (dialed, spec.info_hashes.get(1)) {
+                // A peer that knows a hybrid by its second hash alone hangs up at the first.
+                (Err(error), Some(second)) if error.is_hang_up() => {
+                    let ours = Handshake {
+                        info_hash: *second,
+                        ..ours
+                    };
+                    shared.dialer.dial(address, ours, &spec.info_hashes).await
+                }
+                (dialed, _) => dialed,
+            };
             Job::Dialed(address, dialed.map(|(line, theirs)| (line, theirs, place)))
         });
     }
@@ -330,7 +341,7 @@ impl Driver {
     fn handshake(&self) -> Handshake {
         let identity = self.spec.identity;
         Handshake {
-            reserved: Reserved::OURS,
+            reserved: Reserved::ours(identity.info_hash_v2.is_some()),
             info_hash: identity.info_hash,
             peer_id: identity.peer_id,
         }

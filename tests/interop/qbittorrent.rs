@@ -52,3 +52,13 @@ fn leeches_a_v2_torrent_from_us_by_torrent_file() {
 fn seeds_a_v2_torrent_for_our_get_by_torrent_file() {
     seeds_for_our_get(Client::QBittorrent, "--v2", Torrent::as_file);
 }
+
+#[test]
+fn leeches_a_v2_torrent_from_us_by_magnet() {
+    leeches_from_us(Client::QBittorrent, "--v2", Torrent::as_magnet);
+}
+
+#[test]
+fn seeds_a_v2_torrent_for_our_get_by_magnet() {
+    seeds_for_our_get(Client::QBittorrent, "--v2", Torrent::as_magnet);
+}

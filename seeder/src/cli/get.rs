@@ -100,7 +100,10 @@ fn from_link(link: &str) -> Result<Wanted, Failure> {
             // A link has no tiers; each tracker is one of its own (BEP 9).
             trackers: magnet.trackers.iter().map(|url| vec![url.clone()]).collect(),
             peers: magnet.peers.clone(),
-            options: Options::default(),
+            options: Options {
+                web_seeds: magnet.web_seeds.clone(),
+                ..Options::default()
+            },
             source: Source::Magnet(Box::new(magnet)),
         },
     })

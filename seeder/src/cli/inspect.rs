@@ -102,8 +102,11 @@ struct Report<'a> {
     comment: Option<&'a str>,
     created_by: Option<&'a str>,
     creation_date: Option<i64>,
-    /// A v2 torrent without its piece layers can be shown but not fetched.
+    /// A v2 torrent without its piece layers must ask its peers for them before it can fetch or check anything.
     has_layers: Option<bool>,
+    /// Files that the link selects, such as `0,2,6-8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only: Option<String>,
     magnet: String,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Report<'a> {
             created_by: torrent.created_by.as_deref(),
             creation_date: torrent.creation_date,
             has_layers: Some(info.has_layers()),
+            only: None,
             magnet: torrent.magnet().to_string(),
         }
     }
@@ -165,6 +169,7 @@ impl<'a> Report<'a> {
             created_by: None,
             creation_date: None,
             has_layers: None,
+            only: magnet.only.as_ref().map(ToString::to_string),
             magnet: magnet.to_string(),
         }
     }
@@ -198,6 +203,9 @@ impl fmt::Display for MagnetText<'_> {
             fact(f, "content", BinaryBytes(length))?;
         }
         trackers(f, magnet.trackers.iter().map(std::slice::from_ref))?;
+        if let Some(only) = &magnet.only {
+            fact(f, "only files", only)?;
+        }
         magnet.peers.iter().try_for_each(|peer| fact(f, "peer", peer))?;
         magnet
             .web_seeds
@@ -237,7 +245,7 @@ impl fmt::Display for TorrentText<'_> {
             fact(
                 f,
                 "",
-                "without its piece layers, so it cannot be fetched or checked",
+                "without its piece layers: peers are asked for them before anything is fetched",
             )?;
         }
         fact(
@@ -454,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_magnet_link_says_what_it_knows() {
-        let magnet: Magnet = format!("magnet:?xt=urn:btih:{}&dn=x&xl=5", "ab".repeat(20))
+        let magnet: Magnet = format!("magnet:?xt=urn:btih:{}&dn=x&xl=5&so=3,4", "ab".repeat(20))
             .parse()
             .unwrap();
         let json = serde_json::to_value(Report::of_magnet(&magnet)).unwrap();
@@ -466,6 +474,7 @@ mod tests {
             (&json["piece_length"], &json["content_files"]),
             (&serde_json::Value::Null, &serde_json::Value::Null)
         );
+        assert_eq!(json["only"], "3-4");
         assert!(
             MagnetText(&magnet)
                 .to_string()

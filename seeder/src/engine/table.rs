@@ -353,7 +353,7 @@ impl Table {
         let reachable = matches!(entry.state, State::Awake(_) | State::Asleep(_));
         let peer_id = self.shared.peer_id;
         reachable.then_some(Handshake {
-            reserved: Reserved::OURS,
+            reserved: Reserved::ours(entry.spec.identity.info_hash_v2.is_some()),
             info_hash,
             peer_id,
         })

@@ -38,6 +38,14 @@ pub(crate) enum HandshakeError {
     TimedOut(#[from] tokio::time::error::Elapsed),
 }
 
+impl HandshakeError {
+    /// The other side was there and closed the connection without a word, as it does for a torrent that it does not know.
+    pub(crate) fn is_hang_up(&self) -> bool {
+        let closed = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        matches!(self, Self::HungUp) || matches!(self, Self::Io(error) if closed.contains(&error.kind()))
+    }
+}
+
 /// We called and have said who we are: hears who they are. `names` are all the hashes of the torrent: a hybrid has two, and who
 /// was called by the first may answer with the second (BEP 52).
 pub(crate) async fn hear(line: &mut Line, names: &[InfoHash]) -> Result<Handshake, HandshakeError> {
