@@ -484,6 +484,7 @@ impl Driver {
             line,
             frame_limit: frame_limit(geometry),
             readers: Arc::clone(&self.shared.readers),
+            tolls: self.shared.gates.tolls(&self.spec.gate, address.ip()),
             news: self.news.0.clone(),
         };
         let pipe = self.pipes.spawn(async move {

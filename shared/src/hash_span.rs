@@ -104,7 +104,11 @@ mod tests {
 
     #[test]
     fn uncles_are_counted_from_where_the_span_ends() {
-        let uncles = |length, proof_layers| HashSpan::new([1; 32], 2, 0, length, proof_layers).unwrap().uncles();
+        let uncles = |length, proof_layers| {
+            HashSpan::new([1; 32], 2, 0, length, proof_layers)
+                .unwrap()
+                .uncles()
+        };
         assert_eq!(uncles(4, 0), 0);
         assert_eq!(uncles(4, 1), 0);
         assert_eq!((uncles(4, 2), uncles(4, 3), uncles(1, 0)), (1, 2, 1));
@@ -112,7 +116,8 @@ mod tests {
 
     #[test]
     fn numbers_out_of_bounds_are_no_span() {
-        let is_span = |base, index, length, layers| HashSpan::new([1; 32], base, index, length, layers).is_some();
+        let is_span =
+            |base, index, length, layers| HashSpan::new([1; 32], base, index, length, layers).is_some();
         assert!(is_span(0, 16_384, 8_192, 30) && is_span(30, 0, 1, 0));
         assert!(!is_span(0, 0, 0, 0) && !is_span(0, 0, 3, 0) && !is_span(0, 0, 16_384, 0));
         assert!(!is_span(0, 2, 4, 0) && !is_span(31, 0, 2, 0) && !is_span(0, 0, 2, 31));

@@ -76,7 +76,9 @@ impl Tree {
             Vec::new()
         } else {
             let parts = layer.chunks(1 << STEP_LEVELS);
-            parts.map(|part| merkle::climb(part.to_vec(), pad, STEP_LEVELS)).collect()
+            parts
+                .map(|part| merkle::climb(part.to_vec(), pad, STEP_LEVELS))
+                .collect()
         };
         let before = (
             std::mem::replace(&mut self.layer, layer),
@@ -130,7 +132,11 @@ impl Tree {
     /// not known, and what would take too long.
     pub fn answer(&self, span: &HashSpan) -> Option<Vec<Hash>> {
         let above = span.base().checked_sub(self.piece_level)?;
-        let cheap = above == 0 || span.length().checked_shl(above).is_some_and(|cost| cost <= CLIMB_MAX);
+        let cheap = above == 0
+            || span
+                .length()
+                .checked_shl(above)
+                .is_some_and(|cost| cost <= CLIMB_MAX);
         if self.layer.is_empty() || !self.holds(span) || !cheap || span.length() > HASHES_USUAL {
             return None;
         }
@@ -175,7 +181,10 @@ impl Tree {
     /// Is every node of the span, and every uncle, a node of this tree?
     fn holds(&self, span: &HashSpan) -> bool {
         let top = span.base() + span.levels() + span.uncles();
-        let width = self.height.checked_sub(span.base()).map(|levels| 1_u64 << levels.min(32));
+        let width = self
+            .height
+            .checked_sub(span.base())
+            .map(|levels| 1_u64 << levels.min(32));
         let end = u64::from(span.index()) + u64::from(span.length());
         top <= self.height && width.is_some_and(|width| end <= width)
     }
@@ -252,13 +261,20 @@ mod tests {
         let mut rows = vec![row];
         while rows[rows.len() - 1].len() > 1 {
             let below = &rows[rows.len() - 1];
-            rows.push(below.chunks(2).map(|pair| merkle::parent(&pair[0], &pair[1])).collect());
+            rows.push(
+                below
+                    .chunks(2)
+                    .map(|pair| merkle::parent(&pair[0], &pair[1]))
+                    .collect(),
+            );
         }
         rows
     }
 
     fn leaves(count: u32) -> Vec<Hash> {
-        (0..count).map(|number| merkle::leaf(&number.to_be_bytes())).collect()
+        (0..count)
+            .map(|number| merkle::leaf(&number.to_be_bytes()))
+            .collect()
     }
 
     /// A file of so many blocks in pieces of `1 << shift` of them, and its whole tree.
@@ -324,7 +340,10 @@ mod tests {
     #[test]
     fn what_would_take_long_is_not_answered() {
         let (tree, _) = file(40_000, 0);
-        let answers = |base, length| tree.answer(&HashSpan::new(*tree.root(), base, 0, length, 0).unwrap()).is_some();
+        let answers = |base, length| {
+            tree.answer(&HashSpan::new(*tree.root(), base, 0, length, 0).unwrap())
+                .is_some()
+        };
         assert!(answers(0, 512) && answers(4, 512) && answers(8, 32));
         assert!(!answers(8, 64) && !answers(0, 1_024));
     }

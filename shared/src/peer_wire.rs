@@ -518,7 +518,9 @@ mod tests {
     }
 
     fn hash_span(base: u32, index: u32, length: u32, layers: u32) -> Box<HashSpan> {
-        HashSpan::new([0xaa; 32], base, index, length, layers).unwrap().into()
+        HashSpan::new([0xaa; 32], base, index, length, layers)
+            .unwrap()
+            .into()
     }
 
     #[test]
@@ -541,7 +543,14 @@ mod tests {
         let mut bytes = encoded(&Message::HashRequest(hash_span(1, 4, 2, 2))).split_off(4);
         bytes[0] = 22;
         let error = Message::decode(Bytes::from(bytes.clone())).unwrap_err();
-        assert!(matches!(error, WireError::Length { id: 22, expected: 128, .. }));
+        assert!(matches!(
+            error,
+            WireError::Length {
+                id: 22,
+                expected: 128,
+                ..
+            }
+        ));
         bytes[0] = 21;
         bytes[44] = 3;
         let error = Message::decode(Bytes::from(bytes.clone())).unwrap_err();
@@ -591,15 +600,17 @@ mod tests {
                 data
             }),
             (any::<u8>(), data).prop_map(|(id, payload)| Message::Extended { id, payload }),
-            (0_u8..3, 0_u32..=30, 0_u32..9, 0_u32..100, 0_u32..=30).prop_map(|(kind, base, shift, index, layers)| {
-                let span = hash_span(base, index << shift, 1 << shift, layers);
-                let hashes = Bytes::from(vec![5; span.answer_length() as usize * 32]);
-                match kind {
-                    0 => Message::HashRequest(span),
-                    1 => Message::HashReject(span),
-                    _ => Message::Hashes { span, hashes },
+            (0_u8..3, 0_u32..=30, 0_u32..9, 0_u32..100, 0_u32..=30).prop_map(
+                |(kind, base, shift, index, layers)| {
+                    let span = hash_span(base, index << shift, 1 << shift, layers);
+                    let hashes = Bytes::from(vec![5; span.answer_length() as usize * 32]);
+                    match kind {
+                        0 => Message::HashRequest(span),
+                        1 => Message::HashReject(span),
+                        _ => Message::Hashes { span, hashes },
+                    }
                 }
-            }),
+            ),
         ]
     }
 

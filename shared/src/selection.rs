@@ -20,7 +20,9 @@ pub struct Selection {
 impl Selection {
     /// Is this file among them?
     pub fn has(&self, file: usize) -> bool {
-        let Ok(file) = u32::try_from(file) else { return false };
+        let Ok(file) = u32::try_from(file) else {
+            return false;
+        };
         let behind = self.ranges.partition_point(|range| *range.start() <= file);
         let last = behind.checked_sub(1).and_then(|last| self.ranges.get(last));
         last.is_some_and(|range| range.contains(&file))
@@ -61,7 +63,9 @@ impl FromStr for Selection {
         let mut selection = Self::default();
         for entry in text.split(',') {
             let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
-            let range = number(first).zip(number(last)).filter(|(first, last)| first <= last);
+            let range = number(first)
+                .zip(number(last))
+                .filter(|(first, last)| first <= last);
             let (first, last) = range.ok_or_else(|| bad(entry))?;
             selection.ranges.push(first..=last);
         }

@@ -67,12 +67,12 @@ fn hear(complete: bool, handshake: Handshake, messages: &[Message]) -> (Torrent,
         info: Bytes::from_static(b"de"),
         private: false,
         files: std::sync::Arc::default(),
-            trees: shared::merkle::Trees::default(),
+        trees: shared::merkle::Trees::default(),
     };
     let info_hash = INFO_HASH.parse().expect("a hash");
     let identity = Identity {
         info_hash,
-            info_hash_v2: None,
+        info_hash_v2: None,
         peer_id: PeerId(*b"-KW0100-abcdefghijkl"),
         listen_port: 7001,
     };

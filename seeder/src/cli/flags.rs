@@ -19,7 +19,8 @@ pub struct PortFlags {
     #[arg(long, value_name = "DIR", env = "SEEDER__DATA")]
     pub data: Option<PathBuf>,
 
-    /// Whether peers talk behind obfuscation; `prefer` talks plainly until there is any
+    /// Whether peers shake hands behind obfuscation: `prefer` does, keeps to plain payload where the other side
+    /// lets it, and speaks plainly to those who cannot; `require` refuses these, and obfuscates everything
     #[arg(long, value_name = "WHEN", default_value = "prefer")]
     pub encryption: Encryption,
 
@@ -63,11 +64,6 @@ pub enum Transport {
 impl PortFlags {
     /// Refuses what this version cannot keep: a promise of secrecy or of a transport is not broken in silence.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.encryption == Encryption::Require {
-            return Err(Failure::usage(
-                "--encryption require: this version cannot encrypt; say `prefer` or `off` to talk plainly",
-            ));
-        }
         if self.transport == Transport::Utp {
             return Err(Failure::usage(
                 "--transport utp: this version speaks TCP only; say `tcp` or `both`",
@@ -116,15 +112,14 @@ mod tests {
 
     #[test]
     fn promises_that_cannot_be_kept_are_wrong_usage() {
-        for words in ["--encryption require", "--transport utp"] {
-            let failure = typed(words).check().unwrap_err();
-            assert!(
-                matches!(&failure, Failure::Usage(why) if why.starts_with(words)),
-                "{failure}"
-            );
-        }
+        let failure = typed("--transport utp").check().unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Usage(why) if why.starts_with("--transport utp")),
+            "{failure}"
+        );
         for words in [
             "--encryption prefer",
+            "--encryption require",
             "--encryption off",
             "--transport both --no-dht --no-lsd",
             "--transport tcp",

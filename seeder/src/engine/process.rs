@@ -23,6 +23,7 @@ use crate::metrics::Counters;
 use crate::net::dialer::Dialer;
 use crate::net::encryption::Secrecy;
 use crate::net::places::{Place, Places};
+use crate::net::throttle::{Gate, Gates};
 use crate::net::uploader::Readers;
 use crate::torrent::{Identity, PeerKey};
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) data: Option<PathBuf>,
     pub(crate) pool: Arc<FilePool>,
     pub(crate) readers: Arc<Readers>,
+    /// What all connections must pass.
+    pub(crate) gates: Gates,
     pub(crate) secrecy: Arc<Secrecy>,
     pub(crate) dialer: Dialer,
     /// Places for connections.
@@ -70,6 +73,8 @@ pub(crate) struct Spec {
     pub(crate) info_hashes: Vec<InfoHash>,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) counters: Arc<Counters>,
+    /// What its connections must pass before those of the process.
+    pub(crate) gate: Gate,
 }
 
 impl Spec {
@@ -97,6 +102,7 @@ impl Shared {
             peer_id: config.peer_id,
             listen: listen.to_vec(),
             clock,
+            crypto: config.encryption.announced(),
         };
         let (trackers, answers) = Trackers::start(settings)?;
         let limits = &config.limits;
@@ -111,6 +117,7 @@ impl Shared {
             readers: Arc::new(Readers::default()),
             dialer: Dialer::new(limits.half_open, Arc::clone(&secrecy)),
             secrecy,
+            gates: Gates::new(clock, []),
             places: Places::new(limits.connections, limits.connections_per_address),
             devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
             allocation: config.allocation,

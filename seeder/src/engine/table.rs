@@ -25,6 +25,7 @@ use crate::metrics::Counters;
 use crate::net::encryption::{Mask, Secrecy};
 use crate::net::line::Line;
 use crate::net::listener::Reception;
+use crate::net::throttle::Gate;
 use crate::torrent::{Identity, Status};
 
 /// Commands that may wait for a driver; more visitors at once are turned away.
@@ -231,6 +232,10 @@ impl Table {
             info_hashes,
             trackers: torrent.trackers.clone(),
             counters: Arc::new(Counters::new(LEFT_UNKNOWN)),
+            gate: {
+                let limits = torrent.options.limits;
+                Gate::new(self.shared.clock, limits.upload, limits.download)
+            },
         }
     }
 

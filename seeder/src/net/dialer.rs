@@ -40,6 +40,11 @@ impl Dialer {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn secrecy(&self) -> &Secrecy {
+        &self.secrecy
+    }
+
     /// Connects and exchanges handshakes.
     pub(crate) async fn dial(
         &self,

@@ -31,6 +31,11 @@ impl Inbox {
         }
     }
 
+    /// How much the next read asks for.
+    pub(super) fn want(&self) -> usize {
+        self.want
+    }
+
     /// Room for the next read.
     pub(super) fn room(&mut self) -> &mut BytesMut {
         if self.bytes.is_empty() && self.want == READ_MIN && self.bytes.capacity() > READ_MIN {

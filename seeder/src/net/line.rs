@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::encryption::Rc4;
 
@@ -72,13 +73,14 @@ impl Line {
             Some(ciphers) => (Some(&mut ciphers.reading), Some(&mut ciphers.writing)),
             None => (None, None),
         };
+        let (read, write) = self.stream.split();
         let incoming = Incoming {
-            stream: &self.stream,
+            stream: read,
             early: &mut self.early,
             cipher: reading,
         };
         let outgoing = Outgoing {
-            stream: &self.stream,
+            stream: write,
             cipher: writing,
         };
         (incoming, outgoing)
@@ -88,7 +90,7 @@ impl Line {
 /// What comes in.
 #[derive(Debug)]
 pub(crate) struct Incoming<'a> {
-    stream: &'a TcpStream,
+    stream: ReadHalf<'a>,
     early: &'a mut BytesMut,
     cipher: Option<&'a mut Rc4>,
 }
@@ -103,15 +105,17 @@ impl Incoming<'_> {
         }
     }
 
-    /// Reads what is there into the free room of a buffer, as the peer meant it. Zero bytes are the end.
-    pub(crate) fn try_read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+    /// Waits for bytes and reads at most so many of them into the free room of a buffer, as the peer meant them. Zero bytes are
+    /// the end. A read that brings less than there is room for tells the runtime that the socket is empty: a system call
+    /// less than asking it.
+    pub(crate) async fn read(&mut self, into: &mut BytesMut, most: usize) -> io::Result<usize> {
         if !self.early.is_empty() {
-            let count = self.early.len();
-            into.put(self.early.split());
+            let count = self.early.len().min(most);
+            into.put(self.early.split_to(count));
             return Ok(count);
         }
         let start = into.len();
-        let count = self.stream.try_read_buf(into)?;
+        let count = self.stream.read_buf(&mut into.limit(most)).await?;
         if let (Some(cipher), Some(fresh)) = (&mut self.cipher, into.get_mut(start..)) {
             cipher.apply(fresh);
         }
@@ -122,7 +126,7 @@ impl Incoming<'_> {
 /// What goes out.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
-    stream: &'a TcpStream,
+    stream: WriteHalf<'a>,
     cipher: Option<&'a mut Rc4>,
 }
 
@@ -132,13 +136,8 @@ impl Outgoing<'_> {
         self.cipher.as_deref_mut()
     }
 
-    /// Waits until there may be room for writing.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.stream.writable().await
-    }
-
-    /// Writes as much as there is room for. The bytes have been hidden already.
-    pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.try_write_vectored(parts)
+    /// Writes as much as there is room for, and waits where there is none. The bytes have been hidden already.
+    pub(crate) async fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(parts).await
     }
 }

@@ -8,5 +8,7 @@ pub(crate) mod line;
 pub(crate) mod listener;
 pub(crate) mod pipe;
 pub(crate) mod places;
+#[cfg(test)]
+mod tests;
 pub(crate) mod throttle;
 pub(crate) mod uploader;

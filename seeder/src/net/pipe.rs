@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
 use super::line::{Incoming, Line, Outgoing as Way};
+use super::throttle::Tolls;
 use super::uploader::{Batch, Outgoing, Readers, Trouble};
 use crate::torrent::PeerKey;
 
@@ -64,6 +65,7 @@ pub(crate) struct Pipe {
     pub(crate) line: Line,
     pub(crate) frame_limit: u32,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) tolls: Tolls,
     pub(crate) news: mpsc::Sender<FromPeer>,
 }
 
@@ -75,13 +77,14 @@ impl Pipe {
             mut line,
             frame_limit,
             readers,
+            tolls,
             news,
         } = self;
         let driver = Reports { peer, news };
         let (incoming, outgoing) = line.halves();
         let end = tokio::select! {
-            end = read(incoming, Inbox::new(frame_limit), &driver) => end,
-            end = write(outgoing, waiting, &readers, &driver) => end,
+            end = read(incoming, Inbox::new(frame_limit), &tolls, &driver) => end,
+            end = write(outgoing, waiting, (&readers, &tolls), &driver) => end,
         };
         // A driver that is gone needs no word.
         let _ = driver
@@ -106,27 +109,41 @@ impl Reports {
         self.news.send(news).await.map_err(|_| PipeEnd::Released)
     }
 
-    /// Says what became of a batch that was sent.
+    /// Says what became of a batch, as far as it was sent.
     async fn report(&self, batch: &mut Batch) -> Result<(), PipeEnd> {
         for unread in std::mem::take(&mut batch.unread) {
             self.tell(News::Unserved(unread.block, unread.trouble)).await?;
         }
-        if batch.payload > 0 {
-            self.tell(News::Served(batch.payload)).await?;
+        let payload = std::mem::take(&mut batch.payload);
+        if payload > 0 {
+            self.tell(News::Served(payload)).await?;
         }
         Ok(())
     }
 }
 
-async fn read(mut incoming: Incoming<'_>, mut inbox: Inbox, driver: &Reports) -> Result<(), PipeEnd> {
+async fn read(
+    mut incoming: Incoming<'_>,
+    mut inbox: Inbox,
+    tolls: &Tolls,
+    driver: &Reports,
+) -> Result<(), PipeEnd> {
     loop {
-        incoming.readable().await?;
-        let count = match incoming.try_read(inbox.room()) {
-            Ok(0) => return Err(PipeEnd::Closed),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.into()),
+        let want = inbox.want();
+        let granted = if tolls.limits_down() {
+            // Nothing is paid for while nothing is there.
+            incoming.readable().await?;
+            // Never more than was asked for, so it fits.
+            usize::try_from(tolls.down(want as u64).await).unwrap_or(want)
+        } else {
+            want
         };
+        let read = incoming.read(inbox.room(), granted).await;
+        let count = *read.as_ref().unwrap_or(&0);
+        tolls.down_unused(granted.saturating_sub(count) as u64);
+        if read? == 0 {
+            return Err(PipeEnd::Closed);
+        }
         inbox.took(count);
         loop {
             let messages = inbox.messages()?;
@@ -141,7 +158,7 @@ async fn read(mut incoming: Incoming<'_>, mut inbox: Inbox, driver: &Reports) ->
 async fn write(
     mut outgoing: Way<'_>,
     mut line: mpsc::Receiver<Outgoing>,
-    readers: &Readers,
+    (readers, tolls): (&Readers, &Tolls),
     driver: &Reports,
 ) -> Result<(), PipeEnd> {
     let (mut waiting, mut batch) = (VecDeque::new(), Batch::default());
@@ -157,7 +174,11 @@ async fn write(
             if let Some(cipher) = outgoing.cipher() {
                 batch.hide(cipher);
             }
-            send(&outgoing, &mut batch).await?;
+            while !batch.is_sent() {
+                send(&mut outgoing, &mut batch, tolls).await?;
+                driver.report(&mut batch).await?;
+            }
+            // A batch of blocks none of which could be read has nothing to send.
             driver.report(&mut batch).await?;
         }
         batch.clear(readers);
@@ -165,16 +186,23 @@ async fn write(
     Ok(())
 }
 
-async fn send(outgoing: &Way<'_>, batch: &mut Batch) -> Result<(), PipeEnd> {
-    while !batch.is_sent() {
-        match outgoing.try_write_vectored(&batch.rest()) {
-            Ok(count) => batch.advance(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let writable = tokio::time::timeout(STALL_MAX, outgoing.writable());
-                writable.await.map_err(|_| PipeEnd::Stalled)??;
-            }
-            Err(error) => return Err(error.into()),
+/// Sends as much of a batch as the tolls grant at once: all of it where there is no limit.
+async fn send(outgoing: &mut Way<'_>, batch: &mut Batch, tolls: &Tolls) -> Result<(), PipeEnd> {
+    let mut granted = tolls.up(batch.left() as u64).await;
+    while granted > 0 && !batch.is_sent() {
+        let parts = batch.rest(usize::try_from(granted).unwrap_or(usize::MAX));
+        let written = tokio::time::timeout(STALL_MAX, outgoing.write(&parts)).await;
+        let Ok(Ok(count)) = written else {
+            tolls.up_unused(granted);
+            return Err(written.map_or(PipeEnd::Stalled, |written| {
+                written.err().map_or(PipeEnd::Closed, PipeEnd::Io)
+            }));
+        };
+        if count == 0 {
+            return Err(PipeEnd::Closed);
         }
+        batch.advance(count);
+        granted -= (count as u64).min(granted);
     }
     Ok(())
 }

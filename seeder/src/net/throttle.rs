@@ -213,6 +213,11 @@ impl Tolls {
         }
     }
 
+    /// Is there a limit to what is read?
+    pub(crate) fn limits_down(&self) -> bool {
+        self.down.iter().any(|throttle| throttle.rate() != UNLIMITED)
+    }
+
     /// Waits until some of these bytes may leave; says how many, at least one of one. The rest is asked for again.
     pub(crate) async fn up(&self, want: u64) -> u64 {
         pass(&self.up, want).await

@@ -85,7 +85,7 @@ pub(super) struct Batch {
     parts: Vec<Part>,
     /// Parts that left already, and bytes of the one after them.
     sent: (usize, usize),
-    /// Bytes of blocks in this batch.
+    /// Bytes of blocks that left and were not reported yet.
     pub(super) payload: u64,
     pub(super) unread: Vec<Unread>,
 }
@@ -167,7 +167,6 @@ impl Batch {
             start: at,
             end: at + length,
         });
-        self.payload += length as u64;
     }
 
     /// Hides everything in it, in the order in which it leaves.
@@ -181,13 +180,30 @@ impl Batch {
         }
     }
 
-    /// What is still to be written.
-    pub(super) fn rest(&self) -> Vec<IoSlice<'_>> {
+    /// The next bytes to be written, at most so many.
+    pub(super) fn rest(&self, most: usize) -> Vec<IoSlice<'_>> {
         let (gone, within) = self.sent;
-        let parts = self.parts.iter().skip(gone).enumerate();
-        parts
-            .map(|(number, part)| IoSlice::new(self.bytes(*part, if number == 0 { within } else { 0 })))
-            .collect()
+        let (mut room, mut within) = (most, within);
+        let mut slices = Vec::with_capacity(self.parts.len().saturating_sub(gone));
+        for part in self.parts.iter().skip(gone) {
+            let bytes = self.bytes(*part, std::mem::take(&mut within));
+            let bytes = bytes.get(..room).unwrap_or(bytes);
+            room -= bytes.len();
+            slices.push(IoSlice::new(bytes));
+            if room == 0 {
+                break;
+            }
+        }
+        slices
+    }
+
+    /// Bytes that are still to be written.
+    pub(super) fn left(&self) -> usize {
+        let (gone, within) = self.sent;
+        let lengths = self.parts.iter().skip(gone).map(|part| match part {
+            Part::Control { start, end } | Part::Data { start, end } => end - start,
+        });
+        lengths.sum::<usize>().saturating_sub(within)
     }
 
     fn bytes(&self, part: Part, within: usize) -> &[u8] {
@@ -202,6 +218,9 @@ impl Batch {
     pub(super) fn advance(&mut self, mut written: usize) {
         while let Some(part) = self.parts.get(self.sent.0) {
             let left = self.bytes(*part, self.sent.1).len();
+            if let Part::Data { .. } = part {
+                self.payload += written.min(left) as u64;
+            }
             if written < left {
                 self.sent.1 += written;
                 return;

@@ -303,7 +303,10 @@ pub enum Why {
 impl Why {
     /// The peer sent what cannot be an accident of the network: it is banned.
     pub(super) fn is_lie(&self) -> bool {
-        matches!(self, Self::WrongPiece(_) | Self::WrongMetadata | Self::WrongHashes)
+        matches!(
+            self,
+            Self::WrongPiece(_) | Self::WrongMetadata | Self::WrongHashes
+        )
     }
 
     /// The peer broke a rule of the protocol; whoever makes a habit of it is banned.

@@ -39,7 +39,9 @@ impl Allowance {
     fn take(&mut self, now: Moment, count: u32) -> bool {
         let seconds = now.since(self.since).as_secs();
         if seconds > 0 {
-            let more = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(ALLOWANCE_A_SECOND);
+            let more = u32::try_from(seconds)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(ALLOWANCE_A_SECOND);
             self.left = self.left.saturating_add(more).min(ALLOWANCE_MAX);
             self.since = self.since + Duration::from_secs(seconds);
         }
@@ -102,7 +104,8 @@ impl Torrent {
         };
         let handshake = &session.handshake;
         let taken_up = session.direction == Direction::Incoming && handshake.reserved.v2();
-        !matches!(session.direction, Direction::Web(_)) && (handshake.info_hash == hash.truncated() || taken_up)
+        !matches!(session.direction, Direction::Web(_))
+            && (handshake.info_hash == hash.truncated() || taken_up)
     }
 
     fn hashes_arrived(
@@ -133,7 +136,10 @@ impl Torrent {
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
-        let tree = self.content.as_ref().and_then(|content| content.trees.get(span.root()));
+        let tree = self
+            .content
+            .as_ref()
+            .and_then(|content| content.trees.get(span.root()));
         let hashes = tree
             .filter(|_| session.hashes.take(now, span.answer_length()))
             .and_then(|tree| tree.answer(&span));

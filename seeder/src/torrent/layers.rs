@@ -51,7 +51,9 @@ impl LayerFetch {
         let (roots, parts): (Vec<Hash>, Vec<u32>) =
             trees.missing().map(|tree| (*tree.root(), tree.parts())).unzip();
         let all = parts.iter().enumerate();
-        let free: BTreeSet<Part> = all.flat_map(|(tree, parts)| (0..*parts).map(move |part| (tree, part))).collect();
+        let free: BTreeSet<Part> = all
+            .flat_map(|(tree, parts)| (0..*parts).map(move |part| (tree, part)))
+            .collect();
         (!free.is_empty()).then_some(Self {
             trees,
             roots,
@@ -129,7 +131,10 @@ impl LayerFetch {
             return Ok(None);
         };
         self.asked = self.asked.saturating_sub(1);
-        let proved = self.trees.get(span.root()).is_some_and(|tree| tree.proves(span, &hashes));
+        let proved = self
+            .trees
+            .get(span.root())
+            .is_some_and(|tree| tree.proves(span, &hashes));
         if !proved {
             self.free.insert((tree, part));
             return Err(Why::WrongHashes);

@@ -92,7 +92,9 @@ impl Torrent {
             wasted: 0,
             outputs: VecDeque::new(),
         };
-        torrent.layers = content.as_ref().and_then(|content| LayerFetch::new(content.trees.clone()));
+        torrent.layers = content
+            .as_ref()
+            .and_then(|content| LayerFetch::new(content.trees.clone()));
         torrent.content = content;
         torrent
     }

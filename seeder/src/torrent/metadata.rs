@@ -60,7 +60,11 @@ enum State {
 
 impl Fetch {
     pub(super) fn new(identity: &Identity) -> Self {
-        let Identity { info_hash, info_hash_v2, .. } = *identity;
+        let Identity {
+            info_hash,
+            info_hash_v2,
+            ..
+        } = *identity;
         let cut = info_hash_v2.is_some_and(|hash| hash.truncated() == info_hash);
         Self {
             v1: Some(info_hash).filter(|_| !cut),
@@ -131,8 +135,12 @@ impl Fetch {
     /// Is this a dictionary that the link names? One hash is enough: where a link has two and they lead to different
     /// torrents, that is not the fault of whoever sent this.
     fn is_wanted(&self, info: &[u8]) -> bool {
-        let v1 = self.v1.is_some_and(|hash| Sha1::digest(info).as_slice() == hash.as_bytes());
-        v1 || self.v2.is_some_and(|hash| Sha256::digest(info).as_slice() == hash.as_bytes())
+        let v1 = self
+            .v1
+            .is_some_and(|hash| Sha1::digest(info).as_slice() == hash.as_bytes());
+        v1 || self
+            .v2
+            .is_some_and(|hash| Sha256::digest(info).as_slice() == hash.as_bytes())
     }
 
     fn give_up_silent(&mut self, now: Moment) {

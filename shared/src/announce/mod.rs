@@ -7,4 +7,4 @@ mod request;
 
 pub use query::{QueryError, join_query};
 pub use reply::{AnnounceReply, Answer, AnswerError, Failure, PEERS_MAX, RetryIn};
-pub use request::{AnnounceRequest, Event, Key};
+pub use request::{AnnounceRequest, Crypto, Event, Key};

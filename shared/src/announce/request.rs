@@ -49,6 +49,26 @@ impl Event {
     }
 }
 
+/// Whether a client takes part in encrypted handshakes. Trackers pass over it, unless they would rather match peers by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Crypto {
+    #[default]
+    Unsaid,
+    Supported,
+    /// It speaks to nobody in plain.
+    Required,
+}
+
+impl Crypto {
+    const fn as_query(self) -> &'static str {
+        match self {
+            Self::Unsaid => "",
+            Self::Supported => "&supportcrypto=1",
+            Self::Required => "&requirecrypto=1",
+        }
+    }
+}
+
 /// What a client keeps to be known again when its address changes. Cut to 32 bytes; it is only ever compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -100,6 +120,8 @@ pub struct AnnounceRequest {
     pub compact: bool,
     /// Peers in dictionaries may go without their ids.
     pub no_peer_id: bool,
+    /// Whether the client takes part in encrypted handshakes.
+    pub crypto: Crypto,
     pub key: Option<Key>,
     /// The address the client claims (`ip=`). Whether it is believed is the tracker's rule, not the parser's.
     pub ip: Option<IpAddr>,
@@ -124,6 +146,7 @@ impl AnnounceRequest {
             numwant: None,
             compact: true,
             no_peer_id: false,
+            crypto: Crypto::Unsaid,
             key: None,
             ip: None,
             ipv4: None,
@@ -162,6 +185,8 @@ impl AnnounceRequest {
             b"numwant" => self.numwant = numwant(raw)?,
             b"compact" => self.compact = flag("compact", raw)?.unwrap_or(true),
             b"no_peer_id" => self.no_peer_id = flag("no_peer_id", raw)?.unwrap_or(false),
+            b"supportcrypto" if raw == b"1" => self.crypto = self.crypto.max(Crypto::Supported),
+            b"requirecrypto" if raw == b"1" => self.crypto = Crypto::Required,
             b"key" => self.key = Some(Key::from_bytes(unescape(raw).map_while(|byte| byte))),
             b"ip" => self.ip = text(raw).as_ref().and_then(Text::parse),
             b"trackerid" => {
@@ -200,6 +225,7 @@ impl AnnounceRequest {
         if let Some(numwant) = self.numwant {
             let _ = write!(out, "&numwant={numwant}");
         }
+        out.push_str(self.crypto.as_query());
         self.write_identity(&mut out);
         out
     }
@@ -502,11 +528,12 @@ mod tests {
             (uploaded, downloaded, left) in (0..=NUMBER_MAX, 0..=NUMBER_MAX, 0..=NUMBER_MAX),
             (event, numwant, key) in (any_event(), any::<Option<u32>>(), any::<Option<u32>>()),
             (compact, no_peer_id) in any::<(bool, bool)>(),
+            crypto in prop::sample::select(vec![Crypto::Unsaid, Crypto::Supported, Crypto::Required]),
             (ip, ipv4, ipv6) in any::<(Option<IpAddr>, Option<SocketAddrV4>, Option<(Ipv6Addr, u16)>)>(),
             tracker_id in prop::option::of(prop::collection::vec(any::<u8>(), 0..TRACKER_ID_MAX)),
         ) -> AnnounceRequest {
             AnnounceRequest {
-                uploaded, downloaded, left, event, numwant, compact, no_peer_id, ip, ipv4, tracker_id,
+                uploaded, downloaded, left, event, numwant, compact, no_peer_id, crypto, ip, ipv4, tracker_id,
                 key: key.map(Key::from_number),
                 ipv6: ipv6.map(|(ip, port)| SocketAddrV6::new(ip, port, 0, 0)),
                 ..AnnounceRequest::new(InfoHash(info_hash), PeerId(peer_id), port)

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::announce::Event;
+use shared::announce::{Crypto, Event};
 use shared::id::{InfoHash, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,8 @@ pub struct Settings {
     /// Where peers really reach us: each family is announced with its own port.
     pub listen: Vec<SocketAddr>,
     pub clock: Clock,
+    /// Whether we take part in encrypted handshakes.
+    pub crypto: Crypto,
 }
 
 /// A torrent to announce.

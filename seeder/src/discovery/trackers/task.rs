@@ -354,6 +354,7 @@ impl Task {
                 left: entry.counters.left(),
                 event: attempt.announce.event,
                 numwant: Some(attempt.announce.numwant),
+                crypto: self.settings.crypto,
                 key: Some(self.key),
                 tracker_id: entry.tracker_ids.get(&attempt.announce.tracker).cloned(),
                 ..AnnounceRequest::new(attempt.id.1, self.settings.peer_id, self.http.port(family))

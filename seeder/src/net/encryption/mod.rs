@@ -22,6 +22,7 @@ mod secure;
 mod tests;
 
 use bytes::BytesMut;
+use shared::announce::Crypto;
 
 pub(crate) use keys::Mask;
 pub(crate) use rc4::Rc4;
@@ -51,6 +52,15 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// What trackers are told of it.
+    pub(crate) const fn announced(self) -> Crypto {
+        match self {
+            Self::Prefer => Crypto::Supported,
+            Self::Require => Crypto::Required,
+            Self::Off => Crypto::Unsaid,
+        }
+    }
+
     /// What is offered to those we call.
     const fn offer(self) -> u32 {
         match self {

@@ -48,7 +48,7 @@ impl Story {
                 info: info(),
                 private: false,
                 files: std::sync::Arc::default(),
-            trees: shared::merkle::Trees::default(),
+                trees: shared::merkle::Trees::default(),
             }
         });
         let info_hash = InfoHash::from_slice(&Sha1::digest(info())).unwrap();
@@ -689,7 +689,7 @@ fn what_a_peer_said_before_the_metadata_counts_after_them() {
         info: info(),
         private: false,
         files: std::sync::Arc::default(),
-            trees: shared::merkle::Trees::default(),
+        trees: shared::merkle::Trees::default(),
     };
     let outputs = story.tell(Input::Content(content));
     assert!(sent(1, &outputs).contains(&Message::Interested));
