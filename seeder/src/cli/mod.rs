@@ -3,23 +3,34 @@
 //! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print()`],
 //! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+pub mod add;
+pub mod ask;
 pub mod audience;
+pub mod choose;
 pub mod completions;
 pub mod create;
 pub mod events;
 pub mod flags;
 pub mod gauge;
 pub mod get;
+pub mod human;
 pub mod inspect;
+pub mod limit;
+pub mod list;
 pub mod made;
 pub mod man;
 pub mod progress;
 pub mod qr;
 pub mod reach;
+pub mod remove;
 pub mod seed;
 pub mod session;
 pub mod share;
+pub mod show;
 pub mod state;
+pub mod steer;
+pub mod top;
+pub mod treatment;
 pub mod verify;
 
 use std::collections::BTreeSet;
@@ -65,6 +76,26 @@ enum Command {
     Verify(verify::Args),
     /// Show what a torrent or a magnet link says
     Inspect(inspect::Args),
+    /// List the torrents of a running seeder
+    List(list::Args),
+    /// Show all that is known of one torrent of a running seeder
+    Show(show::Args),
+    /// Watch a running seeder: torrents, peers, pieces and rates
+    Top(top::Args),
+    /// Give torrents to a running seeder
+    Add(add::Args),
+    /// Take torrents from a running seeder; what is on disk stays
+    Remove(remove::Args),
+    /// Let torrents of a running seeder rest
+    Pause(steer::Args),
+    /// Let torrents that rest go on
+    Resume(steer::Args),
+    /// Hash what is on disk anew
+    Recheck(steer::RecheckArgs),
+    /// Tell the trackers now that we are there, and ask for peers
+    Announce(steer::Args),
+    /// Bound how fast and how long a running seeder gives and takes
+    Limit(limit::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -96,6 +127,16 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Add(args) => add::run(args),
+        Command::Remove(args) => remove::run(args),
+        Command::Pause(args) => steer::pause(args),
+        Command::Resume(args) => steer::resume(args),
+        Command::Recheck(args) => steer::recheck(args),
+        Command::Announce(args) => steer::announce(args),
+        Command::Limit(args) => limit::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

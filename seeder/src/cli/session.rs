@@ -40,7 +40,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn listen() -> Result<Self, Failure> {
+    pub fn listen() -> Result<Self, Failure> {
         let hear =
             |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot hear signals: {error}")));
         Ok(Self {
@@ -157,7 +157,7 @@ pub fn warn_of(event: &Event) {
 }
 
 /// A tracker's host and port: the rest of the URL may be a passkey, and screens are photographed.
-fn without_secrets(url: &str) -> String {
+pub fn without_secrets(url: &str) -> String {
     let parsed = url::Url::parse(url).ok();
     let host = parsed
         .as_ref()

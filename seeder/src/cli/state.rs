@@ -9,12 +9,17 @@ use shared::id::InfoHash;
 
 use super::Failure;
 
-/// The state folder: what was asked for, or the place where the system keeps a program's state. Made when missing.
+/// The state folder: what was asked for, or the place where the system keeps a program's state. It need not exist.
+pub fn chosen(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+    match asked {
+        Some(folder) => Ok(folder.to_owned()),
+        None => default_folder(|name| std::env::var_os(name).map(PathBuf::from)),
+    }
+}
+
+/// The state folder, made when missing.
 pub fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
-    let folder = match asked {
-        Some(folder) => folder.to_owned(),
-        None => default_folder(|name| std::env::var_os(name).map(PathBuf::from))?,
-    };
+    let folder = chosen(asked)?;
     make(&folder)?;
     folder
         .canonicalize()

@@ -120,10 +120,7 @@ impl Info {
     }
 
     fn check_leaves(&self, piece: PieceIndex, leaves: &[merkle::Hash]) -> Option<bool> {
-        let (start, piece_length) = (
-            self.geometry().start_of(piece),
-            self.geometry().piece_length(),
-        );
+        let (start, piece_length) = (self.geometry().start_of(piece), self.geometry().piece_length());
         let file = self.file_at(start)?;
         let root = file.pieces_root?;
         if file.length <= u64::from(piece_length) {

@@ -1,0 +1,257 @@
+//! Whom a command asks: every seeder that runs on the state folder, each over its own control socket. Usually that is one.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use axum::http::{Method, StatusCode};
+use edge::client::{Client, ClientError, Payload};
+use edge::control;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::choose::choose;
+use super::human::hash;
+use super::{Failure, state};
+use crate::engine::{Details, Summary};
+
+/// Flags of every command that talks to a running seeder.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// The state folder of the running seeder [default: ~/.local/state/kinswarm]
+    #[arg(long, value_name = "DIR", env = "SEEDER__DATA")]
+    pub data: Option<PathBuf>,
+
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which torrents a command is about.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["torrents", "all"])))]
+pub struct Which {
+    /// Torrents, by name, by hash, or by the beginning of either
+    #[arg(value_name = "TORRENT")]
+    pub torrents: Vec<String>,
+
+    /// Every torrent there is
+    #[arg(long, conflicts_with = "torrents")]
+    pub all: bool,
+}
+
+/// Runs a command's conversation with whoever answers.
+pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    runtime.block_on(work)
+}
+
+/// All that answered, the one with the usual socket first.
+#[derive(Clone, Debug)]
+pub struct Seeders {
+    all: Vec<Client>,
+}
+
+/// A torrent of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id {
+    /// The place of the process among those that answered.
+    pub process: usize,
+    pub hash: String,
+}
+
+/// What a process says of one of its torrents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The place of the process among those that answered.
+    pub process: usize,
+    pub torrent: Summary,
+}
+
+impl Held {
+    pub fn id(&self) -> Id {
+        Id {
+            process: self.process,
+            hash: hash(&self.torrent).to_owned(),
+        }
+    }
+}
+
+impl Seeders {
+    /// Finds who runs on the folder.
+    pub async fn find(common: &Common) -> Result<Self, Failure> {
+        let folder = state::chosen(common.data.as_deref())?;
+        let names = control::names(&folder)
+            .map_err(|error| Failure::Failed(format!("{}: {error}; say --data DIR", folder.display())))?;
+        let mut all = Vec::new();
+        for name in names {
+            match Client::connect_to(&folder, &name).await {
+                Ok(client) => all.push(client),
+                // Left behind by one that was killed.
+                Err(ClientError::Absent) => (),
+                Err(error) => {
+                    return Err(Failure::Failed(format!(
+                        "{}: {error}",
+                        folder.join(name).display()
+                    )));
+                }
+            }
+        }
+        if all.is_empty() {
+            return Err(Failure::Failed(format!(
+                "no seeder runs on {}; start one with `seeder run`, or say --data DIR",
+                folder.display()
+            )));
+        }
+        Ok(Self { all })
+    }
+
+    /// How many answered.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Every torrent of everyone.
+    pub async fn list(&self) -> Result<Vec<Held>, Failure> {
+        let mut held = Vec::new();
+        for process in 0..self.all.len() {
+            let torrents: Vec<Summary> = match self.get(process, "/torrents").await {
+                Ok(torrents) => torrents,
+                // It has just ended, and so have its torrents.
+                Err(ClientError::Absent) if self.all.len() > 1 => continue,
+                Err(error) => return Err(failure(error)),
+            };
+            held.extend(torrents.into_iter().map(|torrent| Held { process, torrent }));
+        }
+        Ok(held)
+    }
+
+    /// The torrent that is called so, in every process that has it.
+    pub async fn named(&self, asked: &str) -> Result<Vec<Held>, Failure> {
+        pick(asked, &self.list().await?)
+    }
+
+    /// Those that a command is about.
+    pub async fn chosen(&self, which: &Which) -> Result<Vec<Held>, Failure> {
+        let held = self.list().await?;
+        if which.all {
+            return Ok(held);
+        }
+        let mut chosen: Vec<Held> = Vec::new();
+        for asked in &which.torrents {
+            for one in pick(asked, &held)? {
+                let twice =
+                    |other: &Held| other.process == one.process && other.torrent.key == one.torrent.key;
+                if !chosen.iter().any(twice) {
+                    chosen.push(one);
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// All that is known of a torrent.
+    pub async fn details(&self, id: &Id) -> Result<Details, Failure> {
+        self.fetch(id.process, &path(id, "")).await
+    }
+
+    /// Tells a process to do something with a torrent: `pause`, `resume`, `announce`, `recheck`.
+    pub async fn order(&self, id: &Id, order: &str, body: Payload) -> Result<(), Failure> {
+        self.send(id.process, Method::POST, &path(id, order), body).await
+    }
+
+    /// Changes how a torrent is treated.
+    pub async fn change(&self, id: &Id, change: &impl Serialize) -> Result<(), Failure> {
+        let body = Payload::json(change).map_err(failure)?;
+        self.send(id.process, Method::PATCH, &path(id, ""), body).await
+    }
+
+    /// Takes a torrent out.
+    pub async fn remove(&self, id: &Id, delete_content: bool) -> Result<(), Failure> {
+        let mut path = path(id, "");
+        if delete_content {
+            path.push_str("?content=delete");
+        }
+        self.send(id.process, Method::DELETE, &path, Payload::Nothing)
+            .await
+    }
+
+    /// Asks one process for something.
+    pub async fn get<T: DeserializeOwned>(&self, process: usize, path: &str) -> Result<T, ClientError> {
+        self.ask(process, Method::GET, path, Payload::Nothing)
+            .await?
+            .read()
+    }
+
+    /// The same, in words that a person is told.
+    pub async fn fetch<T: DeserializeOwned>(&self, process: usize, path: &str) -> Result<T, Failure> {
+        self.get(process, path).await.map_err(failure)
+    }
+
+    /// Sends something, and reads what comes back.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        process: usize,
+        path: &str,
+        body: Payload,
+    ) -> Result<T, Failure> {
+        let answer = self
+            .ask(process, Method::POST, path, body)
+            .await
+            .map_err(failure)?;
+        answer.read().map_err(failure)
+    }
+
+    /// Sends something whose answer says nothing but yes or no.
+    pub async fn send(
+        &self,
+        process: usize,
+        method: Method,
+        path: &str,
+        body: Payload,
+    ) -> Result<(), Failure> {
+        let answer = self.ask(process, method, path, body).await.map_err(failure)?;
+        answer.bytes().map(drop).map_err(failure)
+    }
+
+    async fn ask(
+        &self,
+        process: usize,
+        method: Method,
+        path: &str,
+        body: Payload,
+    ) -> Result<edge::client::Answer, ClientError> {
+        let client = self.all.get(process).ok_or(ClientError::Absent)?;
+        client.send(method, path, body).await
+    }
+}
+
+fn pick(asked: &str, held: &[Held]) -> Result<Vec<Held>, Failure> {
+    let torrents: Vec<Summary> = held.iter().map(|one| one.torrent.clone()).collect();
+    let places = choose(asked, &torrents).map_err(Failure::failed)?;
+    Ok(places
+        .into_iter()
+        .filter_map(|place| held.get(place).cloned())
+        .collect())
+}
+
+fn path(id: &Id, order: &str) -> String {
+    let hash = &id.hash;
+    if order.is_empty() {
+        format!("/torrents/{hash}")
+    } else {
+        format!("/torrents/{hash}/{order}")
+    }
+}
+
+/// A value that cannot be used was typed so; everything else failed.
+pub fn failure(error: ClientError) -> Failure {
+    match &error {
+        ClientError::Refused {
+            status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY,
+            ..
+        } => Failure::usage(error),
+        ClientError::Absent => Failure::failed("the seeder has just stopped"),
+        _ => Failure::failed(error),
+    }
+}
