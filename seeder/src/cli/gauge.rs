@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use edge::output::plain;
+
 use super::{session, tell};
 use crate::engine::Event;
 use crate::torrent::Status;
@@ -54,17 +56,21 @@ impl Gauge {
         self.bar.set_prefix(name.to_owned());
     }
 
-    /// Shows how far the download has come.
-    pub fn show(&mut self, facts: &Status) {
-        self.bar.set_length(facts.total_bytes);
-        self.bar.set_position(facts.have_bytes);
-        self.bar.set_message(sentence(facts));
+    /// Shows how far the download has come, and why it waits, if it does.
+    pub fn show(&mut self, facts: &Status, why: Option<&str>) {
+        self.bar.set_length(facts.wanted_bytes);
+        self.bar.set_position(done(facts));
+        let sentence = match why {
+            Some(why) => format!("{}: {}", sentence(facts), plain(why)),
+            None => sentence(facts),
+        };
+        self.bar.set_message(sentence.clone());
         if self.talks && self.bar.is_hidden() && self.facts_seen.is_multiple_of(LINE_EVERY) {
             tell(format_args!(
                 "{}: {} %, {}",
                 self.name,
                 percent(facts),
-                sentence(facts)
+                sentence
             ));
         }
         self.facts_seen = self.facts_seen.wrapping_add(1);
@@ -90,12 +96,15 @@ impl Gauge {
     }
 }
 
-fn percent(facts: &Status) -> u64 {
-    facts
-        .have_bytes
-        .saturating_mul(100)
-        .checked_div(facts.total_bytes)
-        .unwrap_or(0)
+/// Bytes of what is wanted that are verified.
+fn done(facts: &Status) -> u64 {
+    facts.wanted_bytes.saturating_sub(facts.left_bytes)
+}
+
+/// How much of what is wanted is verified.
+pub fn percent(facts: &Status) -> u64 {
+    let hundredfold = done(facts).saturating_mul(100);
+    hundredfold.checked_div(facts.wanted_bytes).unwrap_or(0)
 }
 
 /// Speed, peers and the time that is left, as far as they are known.
@@ -109,11 +118,7 @@ fn sentence(facts: &Status) -> String {
         return format!("asking {peers} what the torrent holds");
     }
     let speed = format!("{}/s, {peers}", DecimalBytes(facts.download_rate));
-    match facts
-        .total_bytes
-        .saturating_sub(facts.have_bytes)
-        .checked_div(facts.download_rate)
-    {
+    match facts.left_bytes.checked_div(facts.download_rate) {
         Some(seconds) => format!("{speed}, {} left", HumanDuration(Duration::from_secs(seconds))),
         None => speed,
     }
@@ -126,8 +131,8 @@ mod tests {
     fn facts(have_bytes: u64, download_rate: u64, peers: usize) -> Status {
         Status {
             metadata: true,
-            have_bytes,
-            total_bytes: 100_000_000,
+            wanted_bytes: 100_000_000,
+            left_bytes: 100_000_000 - have_bytes,
             download_rate,
             peers,
             ..Status::default()

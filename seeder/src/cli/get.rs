@@ -14,9 +14,10 @@ use super::flags::PortFlags;
 use super::gauge::Gauge;
 use super::inspect::read_torrent;
 use super::session::Stop;
-use super::{Failure, events, print, session, state};
-use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source};
-use crate::torrent::Status;
+use super::treatment::{GiveFlags, WishFlags};
+use super::{Failure, events, gauge, print, session, state};
+use crate::engine::{AddTorrent, Change, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::torrent::{Status, Wishes};
 
 /// Download a torrent
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,12 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    wishes: WishFlags,
+
+    #[command(flatten)]
+    give: GiveFlags,
+
+    #[command(flatten)]
     ports: PortFlags,
 }
 
@@ -54,6 +61,12 @@ struct Wanted {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     args.ports.check()?;
+    args.wishes.check()?;
+    if args.give.goals.have_an_end() && !args.seed {
+        return Err(Failure::usage(
+            "--ratio, --seed-time and --copies say how long to go on seeding; say --seed too",
+        ));
+    }
     let mut wanted = wanted(&args)?;
     fs::create_dir_all(&args.into)
         .and_then(|()| args.into.canonicalize())
@@ -85,6 +98,18 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
         from_file(Path::new(&args.torrent))?
     };
     wanted.torrent.peers.extend(&args.peers);
+    let wishes = match &wanted.torrent.source {
+        Source::Metainfo(metainfo) => args.wishes.wishes(&metainfo.info)?,
+        // Which files there are, the metadata will say.
+        Source::Magnet(_) => Wishes {
+            sequential: args.wishes.sequential,
+            ..Wishes::default()
+        },
+    };
+    wanted.torrent.options = Options {
+        wishes,
+        ..args.give.options()
+    };
     Ok(wanted)
 }
 
@@ -139,6 +164,7 @@ async fn get(args: &Args, engine: &Engine, wanted: Wanted, stop: &mut Stop) -> R
         root,
         info_hash,
         last: None,
+        why: None,
         done: false,
     };
     if torrent.trackers.is_empty() && torrent.peers.is_empty() {
@@ -154,14 +180,34 @@ async fn get(args: &Args, engine: &Engine, wanted: Wanted, stop: &mut Stop) -> R
             () = stop.asked() => return fetch.stopped(),
             event = session::next(&mut happening) => event,
         };
+        if let Event::Metadata { info, .. } = &event
+            && !args.wishes.only.is_empty()
+        {
+            let change = Change {
+                wishes: Some(args.wishes.wishes(info)?),
+                ..Change::default()
+            };
+            engine.change(key, change).await.map_err(Failure::failed)?;
+        }
         if matches!(event, Event::Finished { .. }) {
             fetch.last = engine.status(key).await.map(|status| status.facts);
         }
+        fetch.why = match &event {
+            Event::Progress { facts, .. } if facts.download_rate == 0 => why(engine, key).await,
+            _ => None,
+        };
         fetch.happened(&event)?;
-        if fetch.done && !args.seed {
+        let enough = matches!(event, Event::GoalReached { .. });
+        if fetch.done && (!args.seed || enough) {
             return Ok(());
         }
     }
+}
+
+/// Why a torrent waits, in words.
+async fn why(engine: &Engine, key: TorrentKey) -> Option<String> {
+    let torrents = engine.list().await;
+    torrents.into_iter().find(|torrent| torrent.key == key)?.why
 }
 
 /// One download as a person or a script follows it.
@@ -172,12 +218,17 @@ struct Fetch<'a> {
     root: PathBuf,
     info_hash: InfoHash,
     last: Option<Status>,
+    /// Why nothing comes, if nothing does.
+    why: Option<String>,
     done: bool,
 }
 
 impl Fetch<'_> {
     fn happened(&mut self, event: &Event) -> Result<(), Failure> {
-        if let Some(line) = events::line(event, &self.info_hash.to_string()) {
+        if let Some(mut line) = events::line(event, &self.info_hash.to_string()) {
+            if let (Some(why), Some(object)) = (&self.why, line.as_object_mut()) {
+                object.insert("why".to_owned(), why.as_str().into());
+            }
             self.print(line);
         }
         match event {
@@ -193,10 +244,11 @@ impl Fetch<'_> {
                     .say(format_args!("{have} of {of} pieces are there already"));
             }
             Event::Progress { facts, .. } => {
-                self.gauge.show(facts);
+                self.gauge.show(facts, self.why.as_deref());
                 self.last = Some(*facts);
             }
             Event::Finished { .. } => self.finished(),
+            Event::GoalReached { goal, .. } => self.gauge.say(format_args!("given enough: {goal}")),
             event => self.gauge.warn_of(event),
         }
         Ok(())
@@ -230,7 +282,7 @@ impl Fetch<'_> {
         let percent = self
             .last
             .as_ref()
-            .map_or(0, |facts| facts.have_bytes * 100 / facts.total_bytes.max(1));
+            .map_or(0, gauge::percent);
         Err(Failure::Failed(format!(
             "stopped at {percent} %; what is there is kept, and the same command again goes on from there"
         )))

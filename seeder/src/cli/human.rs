@@ -21,14 +21,11 @@ pub fn speed(bytes: u64) -> String {
 
 /// How much of what is wanted is there; 100 only when all is.
 pub fn percent(torrent: &Summary) -> u64 {
-    let hundredfold = torrent.have_bytes.min(torrent.wanted_bytes).saturating_mul(100);
-    hundredfold
-        .checked_div(torrent.wanted_bytes)
-        .unwrap_or(match torrent.stage {
-            // Files without a byte are there as soon as somebody has looked.
-            Stage::Seeding => 100,
-            _ => 0,
-        })
+    let complete = torrent.stage == Stage::Seeding;
+    let hundredfold = torrent.have_bytes.saturating_mul(100);
+    let percent = hundredfold.checked_div(torrent.wanted_bytes);
+    // What is there may be of files that nobody wants; files without a byte are there once somebody has looked.
+    percent.unwrap_or(100).min(if complete || torrent.paused { 100 } else { 99 })
 }
 
 /// Bytes given for each byte of the torrent.
@@ -144,7 +141,7 @@ pub mod tests {
         shown.stage = Stage::Checking { done: 1, of: 3 };
         assert_eq!(stage(&shown), "checking 33 %");
         (shown.wanted_bytes, shown.have_bytes, shown.uploaded) = (0, 0, 0);
-        assert_eq!((percent(&shown), ratio(&shown)), (0, "–".into()));
+        assert_eq!((percent(&shown), ratio(&shown)), (99, "–".into()));
         shown.stage = Stage::Seeding;
         assert_eq!((percent(&shown), left(&shown)), (100, None));
     }

@@ -12,6 +12,7 @@ use super::audience::Audience;
 use super::flags::PortFlags;
 use super::inspect::read_torrent;
 use super::session::Stop;
+use super::treatment::{CheckFlag, GiveFlags};
 use super::{Failure, events, print, session, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
 
@@ -26,9 +27,20 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     content: PathBuf,
 
+    /// How much of the content is hashed before it is given
+    #[arg(long, value_name = "HOW", default_value = "lazy")]
+    check: CheckFlag,
+
+    /// Hand out each piece once before any twice, while nobody else has it all
+    #[arg(long)]
+    super_seed: bool,
+
     /// Print events, a JSON object a line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    give: GiveFlags,
 
     #[command(flatten)]
     ports: PortFlags,
@@ -91,12 +103,17 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut 
             root: args.content.clone(),
             mode: Mode::Seed,
             peers: Vec::new(),
-            options: Options::default(),
+            options: Options {
+                check: args.check.check(),
+                super_seed: args.super_seed,
+                ..args.give.options()
+            },
         };
         names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
     }
     announce_start(args, engine, names.len())?;
     let mut audience = Audience::watch(names.keys().copied().collect(), !args.json);
+    let mut wanted: BTreeSet<TorrentKey> = names.keys().copied().collect();
     loop {
         let event = tokio::select! {
             () = stop.asked() => break,
@@ -108,6 +125,13 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut 
         };
         if let Some(named) = names.get(&events::key_of(&event)) {
             audience.aside(|| report(args, &event, named))?;
+        }
+        if let Event::GoalReached { key, .. } = event {
+            wanted.remove(&key);
+            // Who named goals wants no process that rests for ever.
+            if wanted.is_empty() && args.give.goals.have_an_end() {
+                break;
+            }
         }
     }
     audience.leave();
@@ -143,6 +167,9 @@ fn report(args: &Args, event: &Event, named: &Named) -> Result<(), Failure> {
         )),
         Event::Checked { of, .. } if !args.json => {
             tell(format_args!("{}: all {of} pieces are there", named.name));
+        }
+        Event::GoalReached { goal, .. } if !args.json => {
+            tell(format_args!("{}: given enough: {goal}", named.name));
         }
         event => session::warn_of(event),
     }

@@ -24,6 +24,7 @@ use super::reach::{self, Scope};
 use super::session;
 use super::session::Stop;
 use super::state::Lock;
+use super::treatment::GiveFlags;
 use super::{Failure, create, print, qr, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
 
@@ -59,9 +60,16 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 
+    /// Hand out each piece once before any twice, while nobody else has it all
+    #[arg(long)]
+    super_seed: bool,
+
     /// Print one JSON object a torrent
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    give: GiveFlags,
 
     #[command(flatten)]
     ports: PortFlags,
@@ -219,6 +227,7 @@ impl Share {
         if !self.args.json {
             warn_of_reach(places);
         }
+        let mut wanted: BTreeSet<TorrentKey> = silent.keys().copied().collect();
         let mut audience = Audience::watch(silent.keys().copied().collect(), !self.args.json);
         loop {
             let event = tokio::select! {
@@ -239,6 +248,13 @@ impl Share {
                 audience.aside(|| introduce(&shared, self.args.json, silent.is_empty()))?;
             }
             audience.warn_of(&event);
+            if let Event::GoalReached { key, goal } = event {
+                audience.aside(|| tell(format_args!("given enough: {goal}")));
+                wanted.remove(&key);
+                if wanted.is_empty() && self.args.give.goals.have_an_end() {
+                    break;
+                }
+            }
         }
         audience.leave();
         Ok(())
@@ -254,7 +270,10 @@ impl Share {
                 mode: Mode::Seed,
                 trackers: places.own_tiers.clone(),
                 peers: Vec::new(),
-                options: Options::default(),
+                options: Options {
+                    super_seed: self.args.super_seed,
+                    ..self.args.give.options()
+                },
             };
             added.insert(engine.add(torrent).await.map_err(Failure::failed)?, shared);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::metainfo::{FileKind, Info};
 
 use super::Failure;
-use crate::engine::{Check, Goals, TorrentLimits};
+use crate::engine::{Check, Goals, Options, TorrentLimits};
 use crate::library::filter::{Filter, Verdict};
 use crate::torrent::{Priority, Wishes};
 use crate::units::{self, Rate};
@@ -125,16 +125,37 @@ impl GoalFlags {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.goals().is_none()
+    /// There is something after which it is enough.
+    pub fn have_an_end(&self) -> bool {
+        !self.goals().is_none()
+    }
+}
+
+/// How a command's torrents are given: bounds and goals.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct GiveFlags {
+    #[command(flatten)]
+    pub speed: SpeedFlags,
+
+    #[command(flatten)]
+    pub goals: GoalFlags,
+}
+
+impl GiveFlags {
+    pub fn options(&self) -> Options {
+        Options {
+            limits: self.speed.limits(),
+            goals: self.goals.goals(),
+            ..Options::default()
+        }
     }
 }
 
 /// What of a torrent is fetched, and in which order.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct WishFlags {
-    /// Fetch only these files, such as '*.jpg', 'Summer 2019' or 'raw/**'; may be repeated
-    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    /// Fetch only these files, such as '*.jpg' or 'Summer 2019'; repeat it for more patterns
+    #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
 
     /// Fetch from the first piece to the last, to look at it while it comes

@@ -235,9 +235,16 @@ impl fmt::Display for Days {
         if *self == Self::ALL {
             return to.write_str("daily");
         }
-        let names = DAY_NAMES.iter().zip(0..).filter(|(_, day)| self.holds(*day));
-        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
-        to.write_str(&names.join(","))
+        let days: Vec<u8> = (0..7).filter(|day| self.holds(*day)).collect();
+        let runs: Vec<String> = days
+            .chunk_by(|day, next| day + 1 == *next)
+            .filter_map(|run| {
+                let name = |day: &u8| DAY_NAMES.get(usize::from(*day)).copied();
+                let (first, last) = (name(run.first()?)?, name(run.last()?)?);
+                Some(if run.len() == 1 { first.to_owned() } else { format!("{first}-{last}") })
+            })
+            .collect();
+        to.write_str(&runs.join(","))
     }
 }
 

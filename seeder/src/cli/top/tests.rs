@@ -34,11 +34,11 @@ down, at most 5.00 MB/s                  up, at most 340.00 kB/s
     assert!(drawn.starts_with(expected), "{drawn}");
     assert_eq!(drawn.lines().count(), 24);
     for line in [
-        "  NAME▼              STAGE          DONE         DOWN           UP  RATIO PEERS",
-        "  Films              seeding       100 %            –  340.00 kB/s   0.25     3",
-        "> Holidays           downloading    50 %    5.00 MB/s            –   0.25     3",
+        "  NAME▼               STAGE          DONE         DOWN           UP  RATIO PEERS",
+        "  Films               seeding       100 %            –  340.00 kB/s   0.25     3",
+        "> Holidays            downloading    50 %    5.00 MB/s            –   0.25     3",
         "50.00 MB of 100.00 MB, 10 s left: waits for nobody",
-        "192.0.2.7:16881              qBittorrent 5. DuIE    99 %    5.00 MB/s            –",
+        "192.0.2.7:16881 qBittorrent 5.0.2         DuIE    99 %    5.00 MB/s            –",
         "q quit  ? help  ↑↓ choose  Tab next view  p pause/resume  a announce  s sort",
     ] {
         assert!(
