@@ -66,12 +66,7 @@ impl Gauge {
         };
         self.bar.set_message(sentence.clone());
         if self.talks && self.bar.is_hidden() && self.facts_seen.is_multiple_of(LINE_EVERY) {
-            tell(format_args!(
-                "{}: {} %, {}",
-                self.name,
-                percent(facts),
-                sentence
-            ));
+            tell(format_args!("{}: {} %, {}", self.name, percent(facts), sentence));
         }
         self.facts_seen = self.facts_seen.wrapping_add(1);
     }

@@ -279,10 +279,7 @@ impl Fetch<'_> {
         if self.done {
             return Ok(());
         }
-        let percent = self
-            .last
-            .as_ref()
-            .map_or(0, gauge::percent);
+        let percent = self.last.as_ref().map_or(0, gauge::percent);
         Err(Failure::Failed(format!(
             "stopped at {percent} %; what is there is kept, and the same command again goes on from there"
         )))

@@ -25,7 +25,9 @@ pub fn percent(torrent: &Summary) -> u64 {
     let hundredfold = torrent.have_bytes.saturating_mul(100);
     let percent = hundredfold.checked_div(torrent.wanted_bytes);
     // What is there may be of files that nobody wants; files without a byte are there once somebody has looked.
-    percent.unwrap_or(100).min(if complete || torrent.paused { 100 } else { 99 })
+    percent
+        .unwrap_or(100)
+        .min(if complete || torrent.paused { 100 } else { 99 })
 }
 
 /// Bytes given for each byte of the torrent.

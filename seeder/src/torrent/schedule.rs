@@ -241,7 +241,11 @@ impl fmt::Display for Days {
             .filter_map(|run| {
                 let name = |day: &u8| DAY_NAMES.get(usize::from(*day)).copied();
                 let (first, last) = (name(run.first()?)?, name(run.last()?)?);
-                Some(if run.len() == 1 { first.to_owned() } else { format!("{first}-{last}") })
+                Some(if run.len() == 1 {
+                    first.to_owned()
+                } else {
+                    format!("{first}-{last}")
+                })
             })
             .collect();
         to.write_str(&runs.join(","))

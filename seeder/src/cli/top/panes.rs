@@ -71,7 +71,9 @@ fn draw_peers(model: &Model, details: &Details, frame: &mut Frame<'_>, area: Rec
     // An IPv6 address in full is worth its places only where they are many.
     let most = if area.width >= 110 { 47 } else { 22 };
     let widest = details.peers.iter().map(|peer| peer.address.len()).max();
-    let address = u16::try_from(widest.unwrap_or_default()).unwrap_or(most).min(most);
+    let address = u16::try_from(widest.unwrap_or_default())
+        .unwrap_or(most)
+        .min(most);
     let columns = [
         ("ADDRESS", Constraint::Length(address.max(7)), false),
         ("CLIENT", Constraint::Fill(1), false),
