@@ -443,7 +443,10 @@ impl World {
                 let delay = self.some_time(Duration::from_secs(2));
                 self.post(delay, Event::Tracked { node });
             }
-            Output::CopySeen { .. } | Output::BanWebSeed { .. } | Output::Layers { .. } => (),
+            Output::CopySeen { .. }
+            | Output::BanWebSeed { .. }
+            | Output::Layers { .. }
+            | Output::Leaves { .. } => (),
             Output::PieceDone { piece } => _ = self.node(node).have.insert(piece),
             Output::Finished => {
                 let now = self.now;

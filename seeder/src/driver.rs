@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use shared::geometry::{Block, PieceIndex};
+use shared::hash_span::HashSpan;
+use shared::merkle::Hash;
 use shared::metainfo::{FileKind, Info};
 use shared::peer_wire::{Handshake, Reserved, frame_limit};
 use tokio::sync::{mpsc, oneshot};
@@ -89,6 +91,7 @@ struct Peer {
 enum Job {
     Dialed(SocketAddr, Result<(Line, Handshake, Place), HandshakeError>),
     Opened(Option<Box<Opened>>),
+    Leaves(PeerKey, Box<HashSpan>, Option<Vec<Hash>>),
     Sealed,
 }
 
@@ -274,6 +277,7 @@ impl Driver {
                 }
                 Output::Metadata { info } => self.take_metadata(&info),
                 Output::Layers { layers } => self.take_layers(layers),
+                Output::Leaves { peer, span, piece } => self.read_leaves(peer, span, piece),
                 Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
                 Output::PieceDone { piece } => self.piece_done(piece),
                 Output::CopySeen { address } => {
@@ -516,6 +520,7 @@ impl Driver {
                 debug!(%address, %error, "not connected");
                 self.tell(Input::DialFailed { address });
             }
+            Ok(Job::Leaves(peer, span, leaves)) => self.tell(Input::Leaves { peer, span, leaves }),
             Ok(Job::Opened(None)) => warn!(torrent = %self.spec.label, "its files could not be looked at"),
             Ok(Job::Opened(Some(opened))) => {
                 self.shared.report_opened(&self.spec, &opened);

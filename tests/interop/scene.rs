@@ -101,13 +101,19 @@ impl Scene {
     /// A torrent made by our `create`.
     #[track_caller]
     pub(crate) fn torrent_of(&self, content: &Path, kind: &str) -> Torrent {
+        self.torrent_with(content, &[kind])
+    }
+
+    /// The same with more to say about it.
+    #[track_caller]
+    pub(crate) fn torrent_with(&self, content: &Path, options: &[&str]) -> Torrent {
         let file = self.place("made.torrent");
         let made = Program::seeder()
             .arg("create")
             .arg(content)
             .arg("--output")
             .arg(&file)
-            .arg(kind);
+            .args(options);
         made.args(["--tracker", &self.announce, "--json"])
             .run(LIMIT)
             .succeeded();
@@ -225,10 +231,15 @@ fn http_get(address: SocketAddr, path: &str) -> String {
 #[track_caller]
 pub(crate) fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
     let scene = Scene::new();
-    let torrent = scene.photographs(kind);
-    let seeder = scene.we_seed(&torrent);
+    leeches(&scene, client, &scene.photographs(kind), source);
+}
+
+/// The same with a torrent of the test's own.
+#[track_caller]
+pub(crate) fn leeches(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
+    let seeder = scene.we_seed(torrent);
     let into = scene.place("into");
-    let mut peer = client.leech(&scene.host(), &source(&torrent), &into, &scene.place("client"));
+    let mut peer = client.leech(&scene.host(), &source(torrent), &into, &scene.place("client"));
     peer.wait_until_done(LIMIT);
     check_same(
         client,
@@ -242,10 +253,15 @@ pub(crate) fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -
 #[track_caller]
 pub(crate) fn seeds_for_our_get(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
     let scene = Scene::new();
-    let torrent = scene.photographs(kind);
-    let peer = scene.they_seed(client, &torrent);
+    seeds(&scene, client, &scene.photographs(kind), source);
+}
+
+/// The same with a torrent of the test's own.
+#[track_caller]
+pub(crate) fn seeds(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
+    let peer = scene.they_seed(client, torrent);
     let into = scene.place("into");
-    scene.we_get(&source(&torrent), &into);
+    scene.we_get(&source(torrent), &into);
     assert_eq!(digests(&torrent.content), digests(&into.join(torrent.name())));
     drop(peer);
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use shared::merkle::Layers;
+use shared::geometry::{BLOCK_LENGTH, Block, PieceIndex};
+use shared::hash_span::HashSpan;
+use shared::merkle::{self, Hash, Layers};
 use shared::metainfo::Info;
 use tracing::{info, warn};
 
 use super::{Driver, Job};
+use crate::disk::Storage;
 use crate::engine::Event;
-use crate::torrent::{Input, Priority, Wishes};
+use crate::torrent::{Input, PeerKey, Priority, Wishes};
 
 impl Driver {
     /// The metadata have come from a peer, and one hash of the torrent is theirs.
@@ -66,6 +69,19 @@ impl Driver {
             .spawn(async move { Job::Opened(opening.await.map(Box::new)) });
     }
 
+    /// Hashes the blocks of a piece for a peer that asks for that part of its tree.
+    pub(super) fn read_leaves(&mut self, peer: PeerKey, span: Box<HashSpan>, piece: PieceIndex) {
+        let storage = self.opened.as_ref().map(|opened| Arc::clone(&opened.storage));
+        self.jobs.spawn(async move {
+            let Some(storage) = storage else {
+                return Job::Leaves(peer, span, None);
+            };
+            let _turn = storage.device().read().await;
+            let hashed = tokio::task::spawn_blocking(move || leaves_of(&storage, piece)).await;
+            Job::Leaves(peer, span, hashed.ok().flatten())
+        });
+    }
+
     fn refuse(&self, reason: &str) {
         warn!(reason, torrent = %self.spec.label, "metadata refused");
         self.shared.event(Event::Refused {
@@ -73,4 +89,19 @@ impl Driver {
             reason: reason.to_owned(),
         });
     }
+}
+
+/// The leaves of a piece that is as the torrent says. May wait for a disk.
+fn leaves_of(storage: &Storage, piece: PieceIndex) -> Option<Vec<Hash>> {
+    if !storage.is_trusted(piece) && !storage.check(piece).ok()? {
+        return None;
+    }
+    let mut block_bytes = vec![0; BLOCK_LENGTH as usize];
+    let blocks = storage.geometry().blocks(piece);
+    let leaf = |block: Block| {
+        let bytes = block_bytes.get_mut(..block.length() as usize)?;
+        storage.read(storage.address(block), bytes).ok()?;
+        Some(merkle::leaf(bytes))
+    };
+    blocks.map(leaf).collect()
 }

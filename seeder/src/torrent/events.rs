@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
 use shared::geometry::{Block, Geometry, PieceIndex};
+use shared::hash_span::HashSpan;
 use shared::id::{InfoHash, InfoHashV2, PeerId};
-use shared::merkle::{Layers, Trees};
+use shared::merkle::{Hash, Layers, Trees};
 use shared::peer_wire::{Handshake, Message};
 
 /// One connection, unique in the process.
@@ -170,6 +171,12 @@ pub enum Input {
     DialFailed {
         address: SocketAddr,
     },
+    /// The answer to [`Output::Leaves`]; `None` where the piece could not be read.
+    Leaves {
+        peer: PeerKey,
+        span: Box<HashSpan>,
+        leaves: Option<Vec<Hash>>,
+    },
     /// The metadata are good, but these trees lack their piece layers, by which pieces are checked: they are to be fetched.
     Layerless(Trees),
     /// [`Output::Metadata`] was good and the files are open.
@@ -240,6 +247,12 @@ pub enum Output {
     /// The whole `info` dictionary; its hash agrees with the torrent's. [`Input::Content`] is awaited.
     Metadata {
         info: Bytes,
+    },
+    /// Hash each block of this piece of a v2 file and answer with [`Input::Leaves`]: a peer asks for this part of its tree.
+    Leaves {
+        peer: PeerKey,
+        span: Box<HashSpan>,
+        piece: PieceIndex,
     },
     /// The piece layers that [`Input::Layerless`] asked for, each proved. [`Input::Content`] is awaited.
     Layers {

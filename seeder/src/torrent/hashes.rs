@@ -20,6 +20,11 @@ const ALLOWANCE_MAX: u32 = 32 * 1024;
 /// And for each second that passes.
 const ALLOWANCE_A_SECOND: u32 = 8 * 1024;
 
+/// A block that has to be read and hashed counts as so many hashes: 64 MiB at once, 16 MiB a second.
+const LEAF_COST: u32 = 8;
+/// Pieces that are read for their leaves at the same time.
+const LEAVES_WANTED_MAX: usize = 4;
+
 /// What one peer may still take.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -133,19 +138,56 @@ impl Torrent {
     }
 
     fn answer_hashes(&mut self, now: Moment, peer: PeerKey, span: Box<HashSpan>, rng: &mut impl Rng) {
-        let Some(session) = self.sessions.get_mut(&peer) else {
-            return;
+        let (Some(session), Some(content)) = (self.sessions.get_mut(&peer), &self.content) else {
+            return self.refuse_hashes(now, peer, span, rng);
         };
+        let Some(tree) = content.trees.get(span.root()) else {
+            return self.refuse_hashes(now, peer, span, rng);
+        };
+        let piece = tree
+            .piece_of(&span)
+            .and_then(|piece| content.geometry.piece(piece));
+        if let Some(piece) = piece {
+            let cost = content.geometry.block_count(piece).saturating_mul(LEAF_COST);
+            let may = content.have.has(piece) && self.leaves_wanted < LEAVES_WANTED_MAX;
+            if may && session.hashes.take(now, cost) {
+                self.leaves_wanted += 1;
+                return self.push(Output::Leaves { peer, span, piece });
+            }
+        } else if session.hashes.take(now, span.answer_length())
+            && let Some(hashes) = tree.answer(&span)
+        {
+            return self.give_hashes(now, peer, span, &hashes);
+        }
+        self.refuse_hashes(now, peer, span, rng);
+    }
+
+    /// The blocks of a piece were hashed for a peer.
+    pub(super) fn leaves_read(
+        &mut self,
+        now: Moment,
+        peer: PeerKey,
+        span: Box<HashSpan>,
+        leaves: Option<&[Hash]>,
+        rng: &mut impl Rng,
+    ) {
+        self.leaves_wanted = self.leaves_wanted.saturating_sub(1);
         let tree = self
             .content
             .as_ref()
             .and_then(|content| content.trees.get(span.root()));
-        let hashes = tree
-            .filter(|_| session.hashes.take(now, span.answer_length()))
-            .and_then(|tree| tree.answer(&span));
-        if let Some(hashes) = hashes {
-            self.give_hashes(now, peer, span, &hashes);
-        } else if self.bears_refusal(now, peer, rng) {
+        match tree
+            .zip(leaves)
+            .and_then(|(tree, leaves)| tree.answer_from(&span, leaves))
+        {
+            Some(hashes) => self.give_hashes(now, peer, span, &hashes),
+            None => self.refuse_hashes(now, peer, span, rng),
+        }
+    }
+
+    /// Says no. Who goes on asking all the same is let go.
+    fn refuse_hashes(&mut self, now: Moment, peer: PeerKey, span: Box<HashSpan>, rng: &mut impl Rng) {
+        if self.bears_refusal(now, peer, rng) {
             self.send(now, peer, Message::HashReject(span));
         }
     }

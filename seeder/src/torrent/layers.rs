@@ -191,3 +191,180 @@ impl Source {
         free.iter().find(|part| !self.refused.contains(part)).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::geometry::BLOCK_LENGTH;
+    use shared::merkle::{self, Tree};
+
+    use super::*;
+
+    const NOW: Moment = Moment::from_secs(10);
+
+    /// A file of so many pieces of one block, its tree bare and whole.
+    fn file(pieces: u32, name: u8) -> (Tree, Tree) {
+        let layer: Vec<Hash> = (0..pieces)
+            .map(|piece| merkle::leaf(&[&[name], &piece.to_be_bytes()[..]].concat()))
+            .collect();
+        let length = u64::from(pieces) * u64::from(BLOCK_LENGTH);
+        let bare = Tree::new(merkle::root(&layer), length, BLOCK_LENGTH, 0).unwrap();
+        let mut whole = bare.clone();
+        assert!(whole.fill(layer));
+        (bare, whole)
+    }
+
+    struct Files {
+        fetch: LayerFetch,
+        whole: Trees,
+    }
+
+    fn files(pieces: &[u32]) -> Files {
+        let (bare, whole): (Vec<_>, Vec<_>) = pieces
+            .iter()
+            .zip(1..)
+            .map(|(pieces, name)| file(*pieces, name))
+            .unzip();
+        Files {
+            fetch: LayerFetch::new(Trees::new(bare)).unwrap(),
+            whole: Trees::new(whole),
+        }
+    }
+
+    impl Files {
+        fn answer(&self, span: &HashSpan) -> Vec<Hash> {
+            self.whole.get(span.root()).unwrap().answer(span).unwrap()
+        }
+
+        /// Gives what is wanted until all layers are there.
+        fn finish(&mut self, now: Moment) -> Layers {
+            loop {
+                let wanted = self.fetch.wanted(now);
+                assert!(!wanted.is_empty(), "nobody is asked, and layers are missing");
+                for (peer, span) in wanted {
+                    let answer = self.answer(&span);
+                    if let Some(layers) = self.fetch.arrived(peer, &span, answer).unwrap() {
+                        return layers;
+                    }
+                }
+            }
+        }
+
+        fn check(&self, layers: &Layers) {
+            for (root, layer) in layers {
+                assert_eq!(self.whole.get(root).unwrap().layer(), Some(layer.as_slice()));
+            }
+        }
+    }
+
+    #[test]
+    fn trees_that_lack_nothing_are_not_fetched() {
+        assert!(LayerFetch::new(Trees::default()).is_none());
+        assert!(LayerFetch::new(Trees::new([file(3, 1).1])).is_none());
+    }
+
+    #[test]
+    fn parts_are_spread_over_peers_and_make_whole_layers() {
+        let mut files = files(&[1_300, 2, 7]);
+        for peer in 1..=3 {
+            files.fetch.offer(NOW, PeerKey(peer));
+        }
+        let wanted = files.fetch.wanted(NOW);
+        let asked: Vec<u64> = wanted.iter().map(|(peer, _)| peer.0).collect();
+        assert_eq!(asked, [1, 2, 3, 1, 2], "five parts, each once");
+        files.fetch.gone(PeerKey(1));
+        files.fetch.gone(PeerKey(2));
+        files.fetch.gone(PeerKey(3));
+        files.fetch.offer(NOW, PeerKey(4));
+        let layers = files.finish(NOW);
+        assert_eq!(layers.len(), 3);
+        files.check(&layers);
+    }
+
+    #[test]
+    fn a_lie_is_found_at_once_and_the_part_is_asked_for_again() {
+        let mut files = files(&[100]);
+        files.fetch.offer(NOW, PeerKey(1));
+        let (peer, span) = files.fetch.wanted(NOW).remove(0);
+        let mut answer = files.answer(&span);
+        answer[7][0] ^= 1;
+        assert_eq!(files.fetch.arrived(peer, &span, answer), Err(Why::WrongHashes));
+        files.fetch.gone(peer);
+        files.fetch.offer(NOW, PeerKey(2));
+        let layers = files.finish(NOW);
+        files.check(&layers);
+    }
+
+    #[test]
+    fn who_refuses_is_asked_for_other_parts_and_later_again() {
+        let mut files = files(&[5, 9]);
+        files.fetch.offer(NOW, PeerKey(1));
+        let wanted = files.fetch.wanted(NOW);
+        assert_eq!(wanted.len(), 2);
+        files.fetch.rejected(NOW, PeerKey(1), &wanted[0].1);
+        assert_eq!(files.fetch.wanted(NOW), []);
+        files.fetch.offer(NOW, PeerKey(2));
+        assert_eq!(files.fetch.wanted(NOW), [(PeerKey(2), wanted[0].1)]);
+        files.fetch.gone(PeerKey(2));
+        assert_eq!(files.fetch.wanted(NOW + Duration::from_secs(5)), []);
+    }
+
+    #[test]
+    fn who_is_silent_makes_way_for_others_and_is_asked_again_after_a_rest() {
+        let mut files = files(&[5]);
+        files.fetch.offer(NOW, PeerKey(1));
+        assert_eq!(files.fetch.wanted(NOW).len(), 1);
+        let later = NOW + PATIENCE;
+        assert_eq!(files.fetch.wanted(later), []);
+        files.fetch.offer(later, PeerKey(2));
+        let wanted = files.fetch.wanted(later);
+        assert_eq!(wanted[0].0, PeerKey(2));
+        // What comes too late was asked for by nobody.
+        let answer = files.answer(&wanted[0].1);
+        assert_eq!(files.fetch.arrived(PeerKey(1), &wanted[0].1, answer), Ok(None));
+        files.fetch.gone(PeerKey(2));
+        assert_eq!(files.fetch.wanted(later + REST).len(), 1);
+    }
+
+    proptest! {
+        /// Peers come, go, refuse, lie and keep silent; in the end one honest one is left.
+        #[test]
+        fn whatever_peers_do_the_layers_are_right(
+            pieces in prop::collection::vec(2_u32..1_200, 1..4),
+            steps in prop::collection::vec((0_u8..6, 0_u64..4), 0..60),
+        ) {
+            let (mut files, mut now, mut open) = (files(&pieces), NOW, Vec::new());
+            let mut done = None;
+            for (step, peer) in steps {
+                let peer = PeerKey(peer);
+                match step {
+                    0 => files.fetch.offer(now, peer),
+                    1 => files.fetch.gone(peer),
+                    2 => open.extend(files.fetch.wanted(now)),
+                    3 => now = now + Duration::from_secs(9),
+                    _ => {
+                        let Some((peer, span)) = open.pop() else { continue };
+                        let mut answer = files.answer(&span);
+                        if step == 4 {
+                            files.fetch.rejected(now, peer, &span);
+                        } else if peer.0 == 0 {
+                            answer[0] = [1; 32];
+                            prop_assert!(!matches!(files.fetch.arrived(peer, &span, answer), Ok(Some(_))));
+                        } else if let Some(layers) = files.fetch.arrived(peer, &span, answer).unwrap() {
+                            done = Some(layers);
+                            break;
+                        }
+                    }
+                }
+            }
+            if done.is_none() {
+                (0..4).for_each(|peer| files.fetch.gone(PeerKey(peer)));
+                files.fetch.offer(now, PeerKey(9));
+                done = Some(files.finish(now));
+            }
+            let layers = done.unwrap();
+            prop_assert_eq!(layers.len(), pieces.len());
+            files.check(&layers);
+        }
+    }
+}

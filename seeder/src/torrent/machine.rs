@@ -34,6 +34,8 @@ pub struct Torrent {
     pub(super) fetch: Option<Fetch>,
     /// Piece layers that are being fetched: without them a v2 torrent has no content, while a hybrid only cannot give them.
     pub(super) layers: Option<LayerFetch>,
+    /// Pieces that are being read for their leaves.
+    pub(super) leaves_wanted: usize,
     pub(super) sessions: BTreeMap<PeerKey, Session>,
     pub(super) choker: Choker,
     pub(super) dialer: Dialer,
@@ -74,6 +76,7 @@ impl Torrent {
             settings,
             fetch: content.is_none().then(|| Fetch::new(&identity)),
             layers: None,
+            leaves_wanted: 0,
             content: None,
             picker: None,
             sessions: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl Torrent {
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
             Input::Layerless(trees) => self.layerless(now, trees),
+            Input::Leaves { peer, span, leaves } => self.leaves_read(now, peer, span, leaves.as_deref(), rng),
             Input::Content(content) => self.open(now, content, rng),
             Input::Limits {
                 connections,

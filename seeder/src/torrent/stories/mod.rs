@@ -1,5 +1,7 @@
 //! Stories of one torrent and its peers: what is said to it, and what it wants done. One story, one rule.
 
+mod hashes;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
