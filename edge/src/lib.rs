@@ -6,6 +6,7 @@ pub mod body;
 pub mod client;
 pub mod command;
 pub mod control;
+pub mod exposition;
 pub mod folder;
 pub mod guesses;
 pub mod human;

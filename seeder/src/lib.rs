@@ -1,5 +1,6 @@
 //! A full peer: makes torrents, seeds them, downloads them. Rules stand in `torrent`, everything that waits elsewhere.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod discovery;

@@ -1,6 +1,11 @@
-//! What is counted: by the torrent, for its trackers.
+//! What is counted: by the torrent, for its trackers; by the process, for Prometheus.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use edge::exposition::{self, counter, gauge, process, sample};
+use prometheus::proto::MetricFamily;
+
+use crate::engine::EngineFacts;
 
 /// What one torrent tells its trackers (BEP 3): bytes of payload since it was added, and bytes still missing.
 #[derive(Debug, Default)]
@@ -44,5 +49,143 @@ impl Counters {
 
     pub(crate) fn set_left(&self, bytes: u64) {
         self.left.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The page that Prometheus scrapes. Every series is there from the start; hashes, peers and names are never labels.
+pub fn page(facts: &EngineFacts) -> Result<Vec<u8>, prometheus::Error> {
+    let mut families = torrents(facts);
+    families.extend(traffic(facts));
+    families.extend(bounds(facts));
+    families.push(gauge(
+        "seeder_build_info",
+        "The version that runs.",
+        vec![sample(&[("version", env!("CARGO_PKG_VERSION"))], 1)],
+    ));
+    families.extend(process());
+    exposition::page(&families)
+}
+
+fn torrents(facts: &EngineFacts) -> Vec<MetricFamily> {
+    let states = [
+        ("opening", facts.opening),
+        ("checking", facts.checking),
+        ("metadata", facts.metadata),
+        ("downloading", facts.downloading),
+        ("seeding", facts.seeding),
+        ("paused", facts.paused),
+        ("error", facts.errors),
+    ];
+    let states = states.map(|(state, count)| sample(&[("state", state)], count));
+    vec![
+        gauge("seeder_torrents", "Torrents by what they are at.", states.into()),
+        gauge(
+            "seeder_torrents_awake",
+            "Torrents that have a task; the others are rows in a table.",
+            vec![sample(&[], facts.awake)],
+        ),
+        gauge("seeder_peers", "Connected peers.", vec![sample(&[], facts.peers)]),
+    ]
+}
+
+fn traffic(facts: &EngineFacts) -> Vec<MetricFamily> {
+    let announces = [
+        ("ok", facts.announces.saturating_sub(facts.announces_failed)),
+        ("failed", facts.announces_failed),
+    ];
+    let announces = announces.map(|(result, count)| sample(&[("result", result)], count));
+    vec![
+        counter(
+            "seeder_uploaded_bytes_total",
+            "Payload given to peers.",
+            vec![sample(&[], facts.uploaded)],
+        ),
+        counter(
+            "seeder_downloaded_bytes_total",
+            "Payload taken from peers.",
+            vec![sample(&[], facts.downloaded)],
+        ),
+        counter(
+            "seeder_wasted_bytes_total",
+            "Payload that was thrown away: wrong, or there already.",
+            vec![sample(&[], facts.wasted)],
+        ),
+        counter(
+            "seeder_announces_total",
+            "Announces by how they ended.",
+            announces.into(),
+        ),
+        gauge(
+            "seeder_announces_open",
+            "Announces that wait or travel.",
+            vec![sample(&[], facts.announces_open)],
+        ),
+    ]
+}
+
+fn bounds(facts: &EngineFacts) -> Vec<MetricFamily> {
+    let one = |name, help, value| gauge(name, help, vec![sample(&[], value)]);
+    vec![
+        one("seeder_connections", "Connections that stand.", facts.connections),
+        one(
+            "seeder_connections_max",
+            "Connections that may stand.",
+            facts.connections_max,
+        ),
+        one(
+            "seeder_disk_buffers_bytes",
+            "Bytes between sockets and disks.",
+            facts.disk_buffers,
+        ),
+        one(
+            "seeder_disk_buffers_max_bytes",
+            "How many there may be.",
+            facts.disk_buffers_max,
+        ),
+        one(
+            "seeder_open_files_max",
+            "Files of torrents that may stand open.",
+            facts.open_files_max,
+        ),
+        one(
+            "seeder_banned_addresses",
+            "Addresses that are refused.",
+            facts.bans,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_before_anything_happens() {
+        let page = String::from_utf8(page(&EngineFacts::default()).unwrap()).unwrap();
+        for line in [
+            "seeder_torrents{state=\"downloading\"} 0",
+            "seeder_torrents{state=\"error\"} 0",
+            "seeder_announces_total{result=\"failed\"} 0",
+            "seeder_uploaded_bytes_total 0",
+            "# TYPE seeder_uploaded_bytes_total counter",
+            "# TYPE seeder_peers gauge",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn announces_are_either_answered_or_failed() {
+        let facts = EngineFacts {
+            announces: 10,
+            announces_failed: 3,
+            ..EngineFacts::default()
+        };
+        let page = String::from_utf8(page(&facts).unwrap()).unwrap();
+        assert!(page.contains("seeder_announces_total{result=\"ok\"} 7"), "{page}");
+        assert!(
+            page.contains("seeder_announces_total{result=\"failed\"} 3"),
+            "{page}"
+        );
     }
 }

@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
-};
-use prometheus::{Encoder as _, TextEncoder};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType, Summary};
 
 use crate::http::head::Route;
 use crate::members::books::BooksState;
@@ -17,10 +14,8 @@ use crate::members::directory::Census;
 use crate::members::refusal::Refusal;
 use crate::members::rules::Credit;
 use crate::swarm::{Outcome, Swept, Totals};
+use edge::exposition::{self, Sample, counter, family, gauge, process, sample, since};
 use edge::slots::{Full, Slots};
-
-/// What Prometheus 3 insists on, to the letter.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the duration histogram, in nanoseconds: an answer takes a microsecond or two, a queue milliseconds.
 const BOUNDS: [u64; 8] = [
@@ -282,9 +277,7 @@ impl Metrics {
         families.extend(members(&facts));
         families.extend(books(&facts));
         families.extend(process());
-        let mut page = Vec::new();
-        TextEncoder::new().encode(&families, &mut page)?;
-        Ok(page)
+        exposition::page(&families)
     }
 
     fn state(&self, totals: &Totals) -> Vec<MetricFamily> {
@@ -443,14 +436,6 @@ fn flushes(books: &BooksState) -> MetricFamily {
     )
 }
 
-/// `process_*`, where the system tells.
-fn process() -> Vec<MetricFamily> {
-    #[cfg(target_os = "linux")]
-    return prometheus::core::Collector::collect(&prometheus::process_collector::ProcessCollector::for_self());
-    #[cfg(not(target_os = "linux"))]
-    Vec::new()
-}
-
 /// All sets of counters, to be added up.
 struct Lanes(Vec<Arc<Counters>>);
 
@@ -590,68 +575,6 @@ impl Lanes {
 
 fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
-}
-
-/// One line of the page: its labels and its value.
-struct Sample {
-    labels: Vec<LabelPair>,
-    value: f64,
-}
-
-fn sample(labels: &[(&str, &str)], value: u64) -> Sample {
-    let labels = labels.iter().map(|&(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    });
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "Prometheus counts in floats, exact up to 2^53"
-    )]
-    Sample {
-        labels: labels.collect(),
-        value: value as f64,
-    }
-}
-
-/// A span of time.
-fn since(duration: Duration) -> Sample {
-    Sample {
-        labels: Vec::new(),
-        value: duration.as_secs_f64(),
-    }
-}
-
-fn counter(name: &str, help: &str, samples: Vec<Sample>) -> MetricFamily {
-    let metrics = samples.into_iter().map(|sample| {
-        let mut counter = Counter::default();
-        counter.set_value(sample.value);
-        let mut metric = Metric::from_label(sample.labels);
-        metric.set_counter(counter);
-        metric
-    });
-    family(name, help, MetricType::COUNTER, metrics.collect())
-}
-
-fn gauge(name: &str, help: &str, samples: Vec<Sample>) -> MetricFamily {
-    let metrics = samples.into_iter().map(|sample| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(sample.value);
-        let mut metric = Metric::from_label(sample.labels);
-        metric.set_gauge(gauge);
-        metric
-    });
-    family(name, help, MetricType::GAUGE, metrics.collect())
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ pub mod audience;
 pub mod choose;
 pub mod completions;
 pub mod create;
-pub mod events;
 pub mod flags;
 pub mod gauge;
 pub mod get;
@@ -37,6 +36,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 pub use edge::command::{Failure, print, tell};
+
+pub use crate::api::lines as events;
 
 /// A full BitTorrent peer for the people you know: makes torrents, seeds them, downloads them.
 #[derive(Debug, clap::Parser)]

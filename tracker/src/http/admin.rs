@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use edge::exposition::CONTENT_TYPE;
 
 use super::pages::text;
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::metrics::Metrics;
 
 /// What a healthy tracker says.
 pub(crate) const HEALTHY: &str = "ok\n";
