@@ -447,6 +447,7 @@ impl World {
             | Output::BanWebSeed { .. }
             | Output::Layers { .. }
             | Output::Leaves { .. } => (),
+            Output::Unfinished => self.reopen(node),
             Output::PieceDone { piece } => _ = self.node(node).have.insert(piece),
             Output::Finished => {
                 let now = self.now;
@@ -454,6 +455,14 @@ impl World {
                 assert_eq!(done, None, "finished twice");
             }
         }
+    }
+
+    /// Something is to be written again: there is a new writer for it, with as much credit.
+    fn reopen(&mut self, node: usize) {
+        self.node(node).finished = None;
+        self.node(node).storing = 0;
+        let credit = self.weather.disk_credit;
+        self.tell(node, Input::Disk { credit });
     }
 
     fn ticked(&mut self, node: usize) {

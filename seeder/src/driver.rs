@@ -93,6 +93,7 @@ enum Job {
     Opened(Option<Box<Opened>>),
     Leaves(PeerKey, Box<HashSpan>, Option<Vec<Hash>>),
     Sealed,
+    Granted(Option<Credit>),
 }
 
 /// The task of one active torrent.
@@ -138,6 +139,7 @@ impl Driver {
             disk_credit: credit
                 .as_ref()
                 .map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
+            downloads: spec.mode == Mode::Get,
             ..Settings::default()
         };
         let content = opened.as_ref().map(content);
@@ -283,6 +285,7 @@ impl Driver {
                 Output::CopySeen { address } => {
                     debug!(%address, torrent = %self.spec.label, "has everything")
                 }
+                Output::Unfinished => self.unfinished(),
                 Output::Finished => self.finished(),
             }
         }
@@ -395,6 +398,25 @@ impl Driver {
         if let Some(opened) = &self.opened {
             let sealing = seal(Arc::clone(&self.shared), self.spec.key, opened.clone());
             self.jobs.spawn(sealing);
+        }
+    }
+
+    /// Something is to be written again: memory for it is asked for, and the disk opened with it.
+    fn unfinished(&mut self) {
+        let device = self.shared.devices.of(&self.spec.root);
+        self.jobs
+            .spawn(async move { Job::Granted(device.credit(CREDIT_MIN / CREDIT_UNIT).await) });
+    }
+
+    fn open_disk(&mut self, credit: Credit) {
+        let bytes = (credit.units() * CREDIT_UNIT) as u64;
+        self.credit = Some(credit);
+        if let Some(mut opened) = self.opened.take() {
+            if let Some(have) = self.torrent.have() {
+                opened.have = have.clone();
+            }
+            self.hold(opened);
+            self.tell(Input::Disk { credit: bytes });
         }
     }
 
@@ -527,6 +549,11 @@ impl Driver {
                 let content = content(&opened);
                 self.hold(*opened);
                 self.tell(Input::Content(content));
+            }
+            Ok(Job::Granted(credit)) => {
+                if let Some(credit) = credit {
+                    self.open_disk(credit);
+                }
             }
             Ok(Job::Sealed) => {
                 info!(torrent = %self.spec.label, "complete");

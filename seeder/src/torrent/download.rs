@@ -9,14 +9,29 @@ use shared::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use shared::moment::Moment;
 use shared::peer_wire::{Message, Span};
 
+use super::bits;
+use super::depth::Shares;
 use super::events::{Output, PeerKey, Why};
 use super::machine::Torrent;
-use super::picker::{Arrival, Asker, Picker};
+use super::picker::{Arrival, Arriving, Asker, Picker};
 use super::session::{Delivery, Pieces, Session};
 
 /// In the endgame a peer with fewer blocks to come than this is asked for what others owe us, so many at a time.
 const ENDGAME_LOW: usize = 1;
 const ENDGAME_ROOM: usize = 4;
+/// A peer that owes us blocks and sends none for so long is snubbed, and sooner where memory is scarce.
+const SNUB: Duration = Duration::from_secs(60);
+const SNUB_STARVED: Duration = Duration::from_secs(10);
+/// A queue is filled up when so large a part of it is free: one message after each block would be many.
+const REFILL_PART: usize = 8;
+/// What is asked of a web seed at a time, if the torrent's pieces are so long.
+const RUN_MAX: usize = 256;
+/// So long one peer may keep a piece for itself without giving anything of it.
+const OWNER_PATIENCE: Duration = Duration::from_secs(20);
+/// Where pieces are wanted one after the other: so much is fetched ahead, or as much as comes in so many seconds.
+const AHEAD_BYTES: u64 = 16 << 20;
+const AHEAD_SECS: u64 = 10;
+const AHEAD_PIECES: usize = 5;
 
 impl Torrent {
     /// One more piece at this peer.
@@ -25,14 +40,11 @@ impl Torrent {
         if let (Some(picker), Some(session)) = (&mut self.picker, self.sessions.get_mut(&peer)) {
             if session.has_everything() {
                 // Those who have everything are not counted piece by piece.
-                let pieces = picker.geometry().pieces();
-                pieces
-                    .filter(|other| *other != piece)
-                    .for_each(|other| picker.fewer(other));
+                picker.fewer_but(piece);
             } else {
                 picker.more(piece);
             }
-            session.wanted += u32::from(!picker.have().has(piece));
+            session.wanted += u32::from(picker.lacks(piece));
             session.pickable += u32::from(picker.is_missing(piece));
             self.show_interest(now, peer);
             self.refill(now, peer, rng);
@@ -58,16 +70,24 @@ impl Torrent {
         let Pieces::Known(bits) = &session.pieces else {
             return;
         };
-        if bits.is_complete() {
-            session.wanted = picker.geometry().piece_count() - picker.have().count();
-            session.pickable = u32::try_from(picker.missing_count()).unwrap_or(u32::MAX);
+        if !bits.is_complete() {
+            picker.more_of(bits);
+        }
+        self.count_wanted(peer);
+    }
+
+    /// How much of what this peer has is of use.
+    pub(super) fn count_wanted(&mut self, peer: PeerKey) {
+        let Some(session) = self.sessions.get_mut(&peer) else {
             return;
-        }
-        for piece in picker.geometry().pieces().filter(|piece| bits.has(*piece)) {
-            picker.more(piece);
-            session.wanted += u32::from(!picker.have().has(piece));
-            session.pickable += u32::from(picker.is_missing(piece));
-        }
+        };
+        (session.wanted, session.pickable) = match (&self.picker, &session.pieces) {
+            (Some(picker), Pieces::Known(has)) => (
+                bits::count_both(has, picker.lacking()),
+                bits::count_both(has, picker.missing()),
+            ),
+            _ => (0, 0),
+        };
     }
 
     /// Tells the peer whether it has something that we lack, if that has changed.
@@ -97,14 +117,16 @@ impl Torrent {
         let Pieces::Known(has) = &session.pieces else {
             return;
         };
-        let alone = self.blame.suspects(session.address.ip());
+        let slow = self.shares.is_slow(session.taken.per_second(now));
         let asker = Asker {
             peer,
             has,
             withheld: &session.withheld,
-            alone,
             asked: &session.asked,
             pickable: session.pickable,
+            last: session.last,
+            runs: session.is_web(),
+            slow,
         };
         let blocks = if session.chokes_us {
             pick_allowed(now, picker, session, &asker, room)
@@ -115,8 +137,12 @@ impl Torrent {
             return;
         }
         if session.asked.is_empty() {
+            if now.since(session.progress) >= SNUB {
+                session.depth.restart();
+            }
             session.progress = now;
         }
+        session.last = blocks.last().map(|block| block.piece());
         session.asked.extend(&blocks);
         for block in blocks {
             self.credit = self.credit.saturating_sub(block.length().into());
@@ -125,17 +151,55 @@ impl Torrent {
         self.apply_changes();
     }
 
-    /// Everyone who can be asked is asked, beginning where the last sharing ended.
+    /// Everyone who can be asked is asked, beginning where the last sharing ended for want of memory.
     pub(super) fn refill_all(&mut self, now: Moment, rng: &mut impl Rng) {
         let mut peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
-        if let Some(first) = peers.iter().position(|peer| Some(*peer) > self.turn) {
+        if let Some(first) = peers.iter().position(|peer| Some(*peer) >= self.turn) {
             peers.rotate_left(first);
         }
-        self.turn = peers.first().copied();
         self.starved = false;
         for peer in peers {
             self.refill(now, peer, rng);
+            if self.credit < u64::from(BLOCK_LENGTH) {
+                self.turn = Some(peer);
+                self.starved = true;
+                break;
+            }
         }
+    }
+
+    /// What of the memory each peer may hold follows from what the peers give.
+    pub(super) fn share_out(&mut self, now: Moment) {
+        let askable = self.sessions.values().filter(|session| {
+            let gives = !session.chokes_us || !session.allowed_fast.is_empty();
+            gives && session.we_are_interested && !session.snubbed
+        });
+        let rates = askable.map(|session| session.taken.per_second(now));
+        let blocks = self.settings.disk_credit / u64::from(BLOCK_LENGTH);
+        self.shares = Shares::new(usize::try_from(blocks).unwrap_or(usize::MAX), rates);
+        let rate = self.taken.per_second(now);
+        if let Some(picker) = &mut self.picker {
+            let bytes = AHEAD_BYTES.max(rate.saturating_mul(AHEAD_SECS));
+            let pieces = bytes / u64::from(picker.geometry().piece_length());
+            picker.read_ahead(usize::try_from(pieces).unwrap_or(usize::MAX).max(AHEAD_PIECES));
+        }
+    }
+
+    /// A peer that owes us blocks and sends none loses them to others, and gets one at a time until it sends again.
+    pub(super) fn snub(&mut self, now: Moment, peer: PeerKey) {
+        let patience = if self.starved { SNUB_STARVED } else { SNUB };
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        if session.asked.is_empty() || now.since(session.progress) < patience {
+            return;
+        }
+        session.snubbed = true;
+        self.cancel_requests(now, peer);
+        if let Some(picker) = &mut self.picker {
+            picker.disown(peer);
+        }
+        self.freed = true;
     }
 
     /// The peer chokes us. With the fast extension it will say itself which blocks it refuses.
@@ -154,6 +218,7 @@ impl Torrent {
         self.freed = true;
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.withholds(now, block.piece());
+            session.last = None;
         }
     }
 
@@ -190,33 +255,76 @@ impl Torrent {
             return;
         };
         session.taken.add(now, length);
+        session.depth.came(now);
         session.progress = now;
         session.snubbed = false;
-        let ip = session.address.ip();
         if delivery.owed {
             self.credit += length;
         }
-        let arrival = match &mut self.picker {
-            Some(picker) if !self.paused && self.credit >= length => {
-                picker.arrived(delivery.block, ip, delivery.owed)
-            }
-            Some(picker) => {
-                // It cannot be kept, so it is owed by nobody any more.
-                picker.release_if(delivery.owed, delivery.block);
-                Arrival::Useless
-            }
-            None => Arrival::Useless,
-        };
-        match arrival {
+        match self.keep(now, peer, &delivery) {
             Arrival::Fresh { others, last } => {
                 if others {
                     self.cancel_at_others(now, delivery.block);
                 }
                 self.store(delivery, last);
             }
-            Arrival::Useless => self.wasted += length,
+            Arrival::Useless => {
+                self.wasted += length;
+                // What comes while the disk is in trouble is not the peer's fault.
+                let paused = self.paused;
+                let session = self.sessions.get_mut(&peer).filter(|_| !paused);
+                if let Some(Err(why)) = session.map(|session| session.cost.wasted(length)) {
+                    self.dismiss(now, peer, why, rng);
+                    return;
+                }
+            }
         }
-        self.refill(now, peer, rng);
+        self.refill_if_low(now, peer, rng);
+    }
+
+    /// Finds out whether a block is of use.
+    fn keep(&mut self, now: Moment, peer: PeerKey, delivery: &Delivery) -> Arrival {
+        let (Some(picker), Some(session)) = (&mut self.picker, self.sessions.get_mut(&peer)) else {
+            return Arrival::Useless;
+        };
+        let length = u64::from(delivery.block.length());
+        if self.paused || self.credit < length {
+            // It cannot be kept, so it is owed by nobody any more.
+            picker.release_if(delivery.owed, delivery.block);
+            return Arrival::Useless;
+        }
+        let giver = session.giver();
+        let arriving = Arriving {
+            block: delivery.block,
+            data: &delivery.data,
+            giver,
+            owed: delivery.owed,
+            watched: self.blame.watches(giver),
+        };
+        let arrival = picker.arrived(now, &arriving);
+        if matches!(arrival, Arrival::Fresh { .. }) {
+            session.useful = now;
+            session.cost.used(length);
+        }
+        arrival
+    }
+
+    /// Asks for more when a part of the peer's queue is free.
+    fn refill_if_low(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
+        let Some(session) = self.sessions.get(&peer) else {
+            return;
+        };
+        let owed = session.asked.len();
+        let room = session.room(now, self.settings.requests_out_max, &self.shares, self.run());
+        if room >= (room + owed) / REFILL_PART {
+            self.refill(now, peer, rng);
+        }
+    }
+
+    /// How many blocks a web seed is asked for at least: whole pieces, if they are not too long.
+    fn run(&self) -> usize {
+        let length = self.geometry().map_or(0, |geometry| geometry.piece_length());
+        (length.div_ceil(BLOCK_LENGTH) as usize).min(RUN_MAX)
     }
 
     fn store(&mut self, delivery: Delivery, last: bool) {
@@ -248,17 +356,20 @@ impl Torrent {
     /// The hash of a piece is known.
     pub(super) fn verified(&mut self, now: Moment, piece: PieceIndex, good: bool, rng: &mut impl Rng) {
         let Some(picker) = &mut self.picker else { return };
-        let Some(contributors) = picker.verified(piece, good) else {
+        let Some(sent) = picker.verified(piece, good) else {
             return;
         };
         if good {
-            self.blame.right(&contributors);
+            let liars = self.blame.right(piece, &sent);
             self.piece_done(now, piece);
+            for liar in liars {
+                self.ban(now, liar, Why::WrongBlocks(piece.number()), rng);
+            }
         } else {
             let length = picker.geometry().length_of(piece);
             self.wasted += u64::from(length);
             self.freed = true;
-            if let Some(culprit) = self.blame.wrong(&contributors) {
+            if let Some(culprit) = self.blame.wrong(piece, sent) {
                 self.ban(now, culprit, Why::WrongPiece(piece.number()), rng);
             }
         }
@@ -279,6 +390,20 @@ impl Torrent {
     pub(super) fn disk_ready(&mut self) {
         self.paused = false;
         self.freed = true;
+    }
+
+    /// The disk takes blocks again, after nothing was to be written for a time.
+    pub(super) fn disk_opened(&mut self, credit: u64) {
+        let asked: u64 = self
+            .sessions
+            .values()
+            .flat_map(|session| &session.asked)
+            .map(|block| u64::from(block.length()))
+            .sum();
+        self.settings.disk_credit = credit.max(asked);
+        self.credit = self.settings.disk_credit - asked;
+        self.storing = 0;
+        self.disk_ready();
     }
 
     /// Blocks have left memory.
@@ -312,66 +437,28 @@ impl Torrent {
         if self.paused || silent || !session.we_are_interested {
             return None;
         }
-        let room = session.room(now, self.settings.requests_out_max);
+        let room = session.room(now, self.settings.requests_out_max, &self.shares, self.run());
         let credit = usize::try_from(self.credit / u64::from(BLOCK_LENGTH)).unwrap_or(usize::MAX);
         self.starved |= credit < room;
         Some(room.min(credit)).filter(|room| *room > 0)
     }
 
-    /// Tells everyone of a verified piece, and the world if it was the last.
-    fn piece_done(&mut self, now: Moment, piece: PieceIndex) {
-        if let Some(content) = &mut self.content {
-            content.have.set(piece);
-        }
-        self.push(Output::PieceDone { piece });
-        let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
-        for peer in &peers {
-            self.send(now, *peer, Message::Have(piece.number()));
-            if let Some(session) = self.sessions.get_mut(peer).filter(|session| session.has(piece)) {
-                session.wanted = session.wanted.saturating_sub(1);
-            }
-            self.show_interest(now, *peer);
-        }
-        if self.is_complete() {
-            self.finish(now, &peers);
-        }
-    }
-
-    fn finish(&mut self, now: Moment, peers: &[PeerKey]) {
-        self.picker = None;
-        self.push(Output::Finished);
-        for peer in peers {
-            debug_assert!(
-                self.sessions
-                    .get(peer)
-                    .is_none_or(|session| session.asked.is_empty())
-            );
-            self.part_if_both_seeds(now, *peer);
-        }
-    }
-
-    /// Pieces that suspects keep for themselves are given to others when nothing else is left to do.
-    pub(super) fn hurry_owners(&mut self, now: Moment, patience: Duration, rng: &mut impl Rng) {
-        let Some(picker) = self.picker.as_ref().filter(|picker| picker.is_endgame()) else {
+    /// Who keeps a piece for itself and gives too little of it loses it to others.
+    pub(super) fn hurry_owners(&mut self, now: Moment, rng: &mut impl Rng) {
+        let Some(picker) = &self.picker else { return };
+        let slow: BTreeSet<PeerKey> = picker.slow_owners(now, OWNER_PATIENCE);
+        if slow.is_empty() {
             return;
-        };
-        let slow: BTreeSet<PeerKey> = picker.slow_owners(now, patience);
+        }
         for peer in &slow {
             self.cancel_requests(now, *peer);
             if let Some(picker) = &mut self.picker {
                 picker.disown(*peer);
             }
         }
-        if !slow.is_empty() {
-            let others: Vec<PeerKey> = self
-                .sessions
-                .keys()
-                .filter(|peer| !slow.contains(peer))
-                .copied()
-                .collect();
-            for peer in others {
-                self.refill(now, peer, rng);
-            }
+        let others = self.sessions.keys().filter(|peer| !slow.contains(peer));
+        for peer in others.copied().collect::<Vec<_>>() {
+            self.refill(now, peer, rng);
         }
     }
 }

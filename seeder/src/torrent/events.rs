@@ -98,6 +98,10 @@ pub struct Settings {
     pub requests_out_max: usize,
     /// Bytes of blocks that may be on their way to the disk, or asked for; given back with [`Input::Credit`].
     pub disk_credit: u64,
+    /// What is missing is fetched. Without this, what is there is given, and nothing is asked for.
+    pub downloads: bool,
+    /// What of the torrent is wanted at first.
+    pub wishes: Wishes,
     /// A peer that says nothing for so long is gone.
     pub silence_max: Duration,
     /// The name told to peers.
@@ -116,6 +120,8 @@ impl Default for Settings {
             requests_in_max: 500,
             requests_out_max: 500,
             disk_credit: 64 * 1024 * 1024,
+            downloads: true,
+            wishes: Wishes::default(),
             // Keep-alives come every two minutes; one may be late.
             silence_max: Duration::from_secs(150),
             client: "Kinswarm".to_owned(),
@@ -162,6 +168,10 @@ pub enum Input {
         piece: PieceIndex,
     },
     DiskReady,
+    /// The answer to [`Output::Unfinished`]: from now on there is so much credit, and nothing of it is under way.
+    Disk {
+        credit: u64,
+    },
     /// So many bytes of blocks from [`Output::Store`] have left memory.
     Credit(u64),
     /// From trackers, from the magnet link, from the command line.
@@ -268,6 +278,8 @@ pub enum Output {
     CopySeen {
         address: IpAddr,
     },
+    /// Something that is wanted is missing again, after all of it was there: nothing is asked for until [`Input::Disk`].
+    Unfinished,
     /// Every piece that is wanted is verified. Comes once for every time that something wanted was missing before.
     Finished,
 }
@@ -311,6 +323,14 @@ pub enum Why {
     WrongHashes,
     #[error("it alone sent piece {0}, and the hash of it is wrong")]
     WrongPiece(u32),
+    #[error("blocks that it sent of piece {0} are not those of the right piece")]
+    WrongBlocks(u32),
+    #[error("it sent {0} messages that told nothing, faster than anybody could want")]
+    TooManyMessages(u32),
+    #[error("of what it sent, {0} bytes came too late to be of use, more than was of use")]
+    Wasteful(u64),
+    #[error("neither side gave anything for {0} seconds, and others wait")]
+    Useless(u64),
 }
 
 impl Why {
@@ -318,7 +338,7 @@ impl Why {
     pub(super) fn is_lie(&self) -> bool {
         matches!(
             self,
-            Self::WrongPiece(_) | Self::WrongMetadata | Self::WrongHashes
+            Self::WrongPiece(_) | Self::WrongBlocks(_) | Self::WrongMetadata | Self::WrongHashes
         )
     }
 
@@ -332,6 +352,7 @@ impl Why {
                 | Self::NotAgreed(_)
                 | Self::BadRequest { .. }
                 | Self::TooManyRequests(_)
+                | Self::TooManyMessages(_)
                 | Self::Unrequested { .. }
                 | Self::Extension(_)
                 | Self::MetadataSize(_)

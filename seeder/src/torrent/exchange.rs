@@ -7,10 +7,8 @@ use shared::moment::Moment;
 use shared::peer_wire::Message;
 
 use super::events::{Content, Output, PeerKey, Why};
-use super::layers::LayerFetch;
 use super::machine::Torrent;
 use super::metadata::{self, Part};
-use super::picker::Picker;
 
 impl Torrent {
     /// The peer has told its abilities: it may be a source of metadata.
@@ -95,11 +93,8 @@ impl Torrent {
             return;
         }
         self.fetch = None;
-        self.layers = LayerFetch::new(content.trees.clone());
-        if !content.have.is_complete() {
-            self.picker = Some(Picker::new(content.geometry.clone(), content.have.clone(), rng));
-        }
-        self.content = Some(content);
+        self.hold(content);
+        self.prepare(rng);
         let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
         for peer in peers {
             self.measure(now, peer, rng);

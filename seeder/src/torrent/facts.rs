@@ -49,10 +49,11 @@ pub enum PieceState {
 }
 
 impl Torrent {
-    /// Everyone who is connected.
+    /// Everyone who is connected; web seeds are not peers to those who look.
     pub fn peer_facts(&self) -> Vec<PeerFacts> {
         let facts = |(peer, session): (&PeerKey, &Session)| self.facts_of(*peer, session);
-        self.sessions.iter().map(facts).collect()
+        let peers = self.sessions.iter().filter(|(_, session)| !session.is_web());
+        peers.map(facts).collect()
     }
 
     /// By piece: how many of the peers have it. Nothing while metadata are missing.
@@ -76,9 +77,9 @@ impl Torrent {
         };
         let state = |piece| match &self.picker {
             _ if content.have.has(piece) => PieceState::Verified,
-            Some(picker) if picker.is_missing(piece) => PieceState::Missing,
-            Some(_) => PieceState::Begun,
-            None => PieceState::Missing,
+            Some(picker) if picker.is_begun(piece) => PieceState::Begun,
+            _ if self.wanted.wants(piece) => PieceState::Missing,
+            _ => PieceState::Skipped,
         };
         content.geometry.pieces().map(state).collect()
     }

@@ -2,6 +2,7 @@
 //! `download` (what we take), `upload` (what we give), `exchange` (metadata) and `timer`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use rand::Rng;
 use shared::bitfield::Bitfield;
@@ -13,6 +14,8 @@ use shared::peer_wire::Message;
 
 use super::blame::Blame;
 use super::choker::{Choker, Mode};
+use super::cost::{self, Price};
+use super::depth::Shares;
 use super::dialer::Dialer;
 use super::events::{Content, Identity, Input, Output, PeerKey, Settings, Status};
 use super::layers::LayerFetch;
@@ -20,6 +23,7 @@ use super::metadata::Fetch;
 use super::picker::Picker;
 use super::rate::Rate;
 use super::session::{Heard, Session};
+use super::wanted::{Tally, Wanted};
 
 /// One torrent: its peers, its pieces, and what it wants done.
 #[derive(Debug)]
@@ -28,7 +32,10 @@ pub struct Torrent {
     pub(super) settings: Settings,
     /// `None` while a magnet link's metadata are missing.
     pub(super) content: Option<Content>,
-    /// `None` while metadata are missing, and once everything is verified.
+    /// What of the content is wanted, and how far along that is.
+    pub(super) wanted: Arc<Wanted>,
+    pub(super) tally: Tally,
+    /// `None` while metadata are missing, and while nothing is to be fetched.
     pub(super) picker: Option<Picker>,
     /// Metadata that are being fetched.
     pub(super) fetch: Option<Fetch>,
@@ -37,6 +44,8 @@ pub struct Torrent {
     /// Pieces that are being read for their leaves.
     pub(super) leaves_wanted: usize,
     pub(super) sessions: BTreeMap<PeerKey, Session>,
+    /// Those of the sessions that are web seeds.
+    pub(super) webs: usize,
     pub(super) choker: Choker,
     pub(super) dialer: Dialer,
     pub(super) blame: Blame,
@@ -50,8 +59,12 @@ pub struct Torrent {
     pub(super) paused: bool,
     /// Blocks became free: others may take them.
     pub(super) freed: bool,
-    /// The peer that was first at the last sharing out of credit.
+    /// Where the last sharing out of credit ended.
     pub(super) turn: Option<PeerKey>,
+    /// What of the credit each peer may hold.
+    pub(super) shares: Shares,
+    /// When a peer last went to make room for another.
+    pub(super) turned_over: Moment,
 
     /// When the last input came.
     now: Moment,
@@ -79,13 +92,18 @@ impl Torrent {
             leaves_wanted: 0,
             content: None,
             picker: None,
+            wanted: Arc::default(),
+            tally: Tally::default(),
             sessions: BTreeMap::new(),
+            webs: 0,
             blame: Blame::default(),
             storing: 0,
             starved: false,
             paused: false,
             freed: false,
             turn: None,
+            shares: Shares::default(),
+            turned_over: now,
             now,
             next_tick: now,
             supplied: now,
@@ -95,10 +113,9 @@ impl Torrent {
             wasted: 0,
             outputs: VecDeque::new(),
         };
-        torrent.layers = content
-            .as_ref()
-            .and_then(|content| LayerFetch::new(content.trees.clone()));
-        torrent.content = content;
+        if let Some(content) = content {
+            torrent.hold(content);
+        }
         torrent
     }
 
@@ -126,6 +143,7 @@ impl Torrent {
             Input::Verified { piece, good } => self.verified(now, piece, good, rng),
             Input::StoreFailed { piece } => self.store_failed(now, piece),
             Input::DiskReady => self.disk_ready(),
+            Input::Disk { credit } => self.disk_opened(credit),
             Input::Credit(bytes) => self.credited(now, bytes, rng),
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
@@ -137,7 +155,10 @@ impl Torrent {
                 upload_slots,
             } => self.limit(now, connections, upload_slots),
             Input::SuperSeed(on) => self.super_seed(now, on),
-            Input::Wishes(_) | Input::Lost { .. } | Input::Found { .. } | Input::Tick => (),
+            Input::Wishes(wishes) => self.wish(now, wishes, rng),
+            Input::Lost { pieces } => self.lost(now, pieces, rng),
+            Input::Found { pieces } => self.found(now, pieces, rng),
+            Input::Tick => (),
         }
         self.settle(now, rng);
         #[cfg(debug_assertions)]
@@ -158,19 +179,17 @@ impl Torrent {
             metadata: content.is_some(),
             have_count: have.map_or(0, Bitfield::count),
             piece_count: geometry.map_or(0, Geometry::piece_count),
-            have_bytes: content.map_or(0, verified_bytes),
+            have_bytes: self.tally.have_bytes,
             total_bytes: geometry.map_or(0, Geometry::total_length),
-            wanted_count: geometry.map_or(0, Geometry::piece_count),
-            wanted_bytes: geometry.map_or(0, Geometry::total_length),
-            left_count: content.map_or(0, |content| content.geometry.piece_count() - content.have.count()),
-            left_bytes: content.map_or(0, |content| {
-                content.geometry.total_length() - verified_bytes(content)
-            }),
-            peers: self.sessions.len(),
+            wanted_count: self.tally.wanted_count,
+            wanted_bytes: self.tally.wanted_bytes,
+            left_count: self.tally.left_count,
+            left_bytes: self.tally.left_bytes,
+            peers: self.connections(),
             seeds: self
                 .sessions
                 .values()
-                .filter(|session| session.has_everything())
+                .filter(|session| session.has_everything() && !session.is_web())
                 .count(),
             unchoked: self
                 .sessions
@@ -205,12 +224,18 @@ impl Torrent {
         self.content.as_ref().map(|content| &content.geometry)
     }
 
+    /// While nothing is to be fetched, we give like those who have everything.
     pub(super) fn mode(&self) -> Mode {
-        if self.is_complete() {
+        if self.picker.is_none() && self.content.is_some() {
             Mode::Seeding
         } else {
             Mode::Leeching
         }
+    }
+
+    /// Peers that are connected, web seeds not counted.
+    pub(super) fn connections(&self) -> usize {
+        self.sessions.len() - self.webs
     }
 
     pub(super) fn push(&mut self, output: Output) {
@@ -224,20 +249,11 @@ impl Torrent {
 
     pub(super) fn send(&mut self, now: Moment, peer: PeerKey, message: Message) {
         if let Some(session) = self.sessions.get_mut(&peer) {
-            session.said = now;
-            self.push(Output::Send { peer, message });
-        }
-    }
-
-    /// The picker is made at the first input, since it needs dice.
-    fn prepare(&mut self, rng: &mut impl Rng) {
-        if self.picker.is_none()
-            && let Some(content) = self
-                .content
-                .as_ref()
-                .filter(|content| !content.have.is_complete())
-        {
-            self.picker = Some(Picker::new(content.geometry.clone(), content.have.clone(), rng));
+            let understood = matches!(message, Message::Request(_) | Message::Cancel(_));
+            if understood || !session.is_web() {
+                session.said = now;
+                self.push(Output::Send { peer, message });
+            }
         }
     }
 
@@ -247,7 +263,15 @@ impl Torrent {
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
-        match session.hear(now, message, geometry) {
+        let price = cost::price(&message);
+        let heard = session.hear(now, message, geometry).and_then(|heard| {
+            let costs = price == Price::Always || (price == Price::IfNothing && heard == Heard::Nothing);
+            if costs && !session.is_web() {
+                session.cost.charge(now)?;
+            }
+            Ok(heard)
+        });
+        match heard {
             Ok(Heard::Nothing) => (),
             Ok(Heard::Choked) => self.choked(peer),
             Ok(Heard::Unchoked | Heard::AllowedFast(_)) => self.refill(now, peer, rng),
@@ -295,10 +319,12 @@ impl Torrent {
             self.settings.disk_credit,
             "credit was lost or made"
         );
-        assert!(self.sessions.len() <= self.settings.connections_max);
+        assert!(self.connections() <= self.settings.connections_max);
+        let webs = self.sessions.values().filter(|session| session.is_web());
+        assert_eq!(webs.count(), self.webs);
         assert!(
-            self.picker.is_none() || !self.is_complete(),
-            "a complete torrent picks nothing"
+            self.picker.is_none() || !self.is_finished(),
+            "a finished torrent picks nothing"
         );
         self.dialer.check_invariants();
         let Some(picker) = &self.picker else {
@@ -312,6 +338,11 @@ impl Torrent {
             "peers and picker disagree about what is owed"
         );
         assert_eq!(Some(picker.have()), self.have());
+        if let Some(content) = &self.content
+            && content.geometry.piece_count() <= 2_048
+        {
+            assert_eq!(self.tally, Tally::new(content, &self.wanted));
+        }
         self.check_counts(picker);
     }
 
@@ -324,7 +355,7 @@ impl Torrent {
                 let pieces = picker.geometry().pieces().filter(|piece| session.has(*piece));
                 pieces.filter(|piece| wanted(*piece)).count()
             };
-            assert_eq!(session.wanted as usize, count(&|piece| !picker.have().has(piece)));
+            assert_eq!(session.wanted as usize, count(&|piece| picker.lacks(piece)));
             assert_eq!(
                 session.pickable as usize,
                 count(&|piece| picker.is_missing(piece))
@@ -333,13 +364,4 @@ impl Torrent {
             assert!(session.serving.len() <= self.settings.requests_in_max);
         }
     }
-}
-
-fn verified_bytes(content: &Content) -> u64 {
-    if content.have.is_complete() {
-        return content.geometry.total_length();
-    }
-    let have = content.geometry.pieces().filter(|piece| content.have.has(*piece));
-    have.map(|piece| u64::from(content.geometry.length_of(piece)))
-        .sum()
 }

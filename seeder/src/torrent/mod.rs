@@ -2,10 +2,13 @@
 //! [`Torrent`] what happened, drains what it wants done, and calls again at its deadline.
 
 pub mod announcer;
+mod bits;
 mod blame;
 mod bounds;
 pub mod bucket;
 mod choker;
+mod cost;
+mod depth;
 mod dialer;
 mod download;
 mod events;
@@ -29,6 +32,8 @@ mod superseed;
 mod timer;
 mod turnover;
 mod upload;
+mod wanted;
+mod wishes;
 
 pub use blame::Giver;
 pub use events::{

@@ -10,6 +10,7 @@ use shared::extension::{self, ExtensionHandshake};
 use shared::moment::Moment;
 use shared::peer_wire::Message;
 
+use super::blame::Giver;
 use super::events::{Direction, Output, PeerKey, Why};
 use super::machine::Torrent;
 use super::session::{Pieces, Session};
@@ -34,6 +35,7 @@ impl Torrent {
             self.dialer.connected(now, session.address, peer);
         }
         let address = session.address;
+        self.webs += usize::from(session.is_web());
         self.sessions.insert(peer, session);
         self.tell_pieces(now, peer);
         self.tell_extensions(now, peer, Some(address.ip()));
@@ -47,30 +49,34 @@ impl Torrent {
 
     /// Ends a connection, and bans whom it is plainly right to ban.
     pub(super) fn dismiss(&mut self, now: Moment, peer: PeerKey, why: Why, rng: &mut impl Rng) {
-        let Some(address) = self.forget(now, peer, rng) else {
+        let Some(giver) = self.forget(now, peer, rng) else {
             return;
         };
-        let ban = why.is_lie() || (why.is_rude() && self.blame.was_rude(address.ip()));
+        let ban = why.is_lie() || (why.is_rude() && self.blame.was_rude(giver));
         self.push(Output::Disconnect {
             peer,
             why: why.clone(),
         });
         if ban {
-            self.ban(now, address.ip(), why, rng);
+            self.ban(now, giver, why, rng);
         }
     }
 
-    /// Bans an address and ends all its connections.
-    pub(super) fn ban(&mut self, now: Moment, ip: IpAddr, why: Why, rng: &mut impl Rng) {
-        if self.blame.is_banned(ip) {
+    /// Bans an address, or a web seed, and ends all its connections.
+    pub(super) fn ban(&mut self, now: Moment, giver: Giver, why: Why, rng: &mut impl Rng) {
+        if self.blame.is_banned(giver) {
             return;
         }
-        self.blame.ban(ip);
-        self.dialer.shun_all(ip);
-        self.push(Output::Ban { address: ip, why });
-        let from_there =
-            |(peer, session): (&PeerKey, &Session)| (session.address.ip() == ip).then_some(*peer);
-        let peers: Vec<PeerKey> = self.sessions.iter().filter_map(from_there).collect();
+        self.blame.ban(giver);
+        match giver {
+            Giver::Address(address) => {
+                self.dialer.shun_all(address);
+                self.push(Output::Ban { address, why });
+            }
+            Giver::WebSeed(seed) => self.push(Output::BanWebSeed { seed, why }),
+        }
+        let its = |(peer, session): (&PeerKey, &Session)| (session.giver() == giver).then_some(*peer);
+        let peers: Vec<PeerKey> = self.sessions.iter().filter_map(its).collect();
         for peer in peers {
             self.forget(now, peer, rng);
             self.push(Output::Disconnect {
@@ -78,12 +84,14 @@ impl Torrent {
                 why: Why::Banned,
             });
         }
-        self.dialer.shun_all(ip);
+        if let Giver::Address(address) = giver {
+            self.dialer.shun_all(address);
+        }
     }
 
     pub(super) fn learn_addresses(&mut self, now: Moment, addresses: Vec<SocketAddr>) {
         for address in addresses.into_iter().take(ADDRESSES_AT_ONCE_MAX) {
-            if !self.blame.is_banned(address.ip()) {
+            if !self.blame.is_banned(Giver::Address(address.ip())) {
                 self.dialer.add(now, address);
             }
         }
@@ -95,7 +103,7 @@ impl Torrent {
             let Some(address) = self.dialer.next(now) else {
                 break;
             };
-            if self.blame.is_banned(address.ip()) {
+            if self.blame.is_banned(Giver::Address(address.ip())) {
                 self.dialer.shun(address);
             } else {
                 self.push(Output::Dial { address });
@@ -105,7 +113,7 @@ impl Torrent {
 
     pub(super) fn may_dial(&self) -> bool {
         let calling = self.dialer.calling();
-        calling < self.settings.dials_max && calling + self.sessions.len() < self.settings.connections_max
+        calling < self.settings.dials_max && calling + self.connections() < self.settings.connections_max
     }
 
     /// The peer has named its port, its abilities, the size of its metadata.
@@ -133,19 +141,22 @@ impl Torrent {
         useless
     }
 
-    /// May this one come in?
+    /// May this one come in? Web seeds are called because they are wanted; only one that lied is refused.
     fn admit(&mut self, now: Moment, peer: PeerKey, session: &Session) -> Result<(), Why> {
+        if session.is_web() {
+            let banned = self.blame.is_banned(session.giver());
+            return if banned { Err(Why::Banned) } else { Ok(()) };
+        }
         if session.handshake.peer_id == self.identity.peer_id {
             self.dialer.shun(session.address);
             return Err(Why::Myself);
         }
-        if self.blame.is_banned(session.address.ip()) {
+        if self.blame.is_banned(session.giver()) {
             self.dialer.shun(session.address);
             return Err(Why::Banned);
         }
         self.admit_once(now, peer, session)?;
-        if self.sessions.len() >= self.settings.connections_max && !self.make_room(now, session.address.ip())
-        {
+        if self.connections() >= self.settings.connections_max && !self.make_room(now, session.address.ip()) {
             // The call is over, and may be made again when there is room.
             self.dialer.put_off(now, session.address);
             return Err(Why::TooManyConnections(self.settings.connections_max));
@@ -168,14 +179,14 @@ impl Torrent {
     /// Of the address with the most connections, if these are a crowd, the connection that carried least.
     fn least_of_crowd(&self, newcomer: IpAddr) -> Option<PeerKey> {
         let mut crowds: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for session in self.sessions.values() {
+        for session in self.sessions.values().filter(|session| !session.is_web()) {
             *crowds.entry(session.address.ip()).or_default() += 1;
         }
         let (crowded, count) = crowds.into_iter().max_by_key(|(_, count)| *count)?;
         let members = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.address.ip() == crowded);
+            .filter(|(_, session)| session.giver() == Giver::Address(crowded));
         let least = members.min_by_key(|(_, session)| session.taken.total() + session.given.total());
         let peer = least.map(|(peer, _)| *peer);
         peer.filter(|_| count > CROWD && crowded != newcomer)
@@ -188,7 +199,7 @@ impl Torrent {
         if !self.sessions.contains_key(&peer) && self.called_side_by_side(now, new) {
             return Ok(());
         }
-        let same = |(_, old): &(&PeerKey, &Session)| old.handshake.peer_id == theirs;
+        let same = |(_, old): &(&PeerKey, &Session)| old.handshake.peer_id == theirs && !old.is_web();
         let Some((old_peer, old)) = self.sessions.iter().find(same) else {
             return Ok(());
         };
@@ -218,22 +229,22 @@ impl Torrent {
         let mut same = self
             .sessions
             .values()
-            .filter(|old| old.handshake.peer_id == theirs);
+            .filter(|old| old.handshake.peer_id == theirs && !old.is_web());
         let incoming =
             |old: &Session| old.direction == Direction::Incoming && now.since(old.connected) < CROSSING;
         new.direction == Direction::Incoming && same.clone().count() < CALLS_MAX && same.all(incoming)
     }
 
-    /// Takes the peer out of everything; says where it was.
-    fn forget(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) -> Option<SocketAddr> {
+    /// Takes the peer out of everything; says who it was.
+    fn forget(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) -> Option<Giver> {
         let session = self.release_peer(peer)?;
         let useful = session.taken.total() + session.given.total() > 0;
         self.dialer.lost(now, peer, useful, rng);
         self.fill_slots(now);
-        Some(session.address)
+        Some(session.giver())
     }
 
-    fn forget_for_long(&mut self, now: Moment, peer: PeerKey) {
+    pub(super) fn forget_for_long(&mut self, now: Moment, peer: PeerKey) {
         self.release_peer(peer);
         self.dialer.rest(now, peer);
         self.fill_slots(now);
@@ -249,13 +260,11 @@ impl Torrent {
             layers.gone(peer);
         }
         let session = self.sessions.remove(&peer)?;
+        self.webs -= usize::from(session.is_web());
         if let (Some(picker), Pieces::Known(bits)) = (&mut self.picker, &session.pieces)
             && !bits.is_complete()
         {
-            let pieces = picker.geometry().pieces();
-            pieces
-                .filter(|piece| bits.has(*piece))
-                .for_each(|piece| picker.fewer(piece));
+            picker.fewer_of(bits);
         }
         if let Some(picker) = &mut self.picker {
             picker.disown(peer);

@@ -8,23 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
 use shared::extension::{self, ExtensionHandshake, MetadataMessage};
-use shared::geometry::{BLOCK_LENGTH, Block, Geometry, PieceIndex};
+use shared::geometry::{Block, Geometry, PieceIndex};
 use shared::moment::Moment;
 use shared::peer_wire::{Handshake, Message, REQUEST_LENGTH_MAX, Span};
 
+use super::blame::Giver;
 use super::choker::Candidate;
+use super::cost::Cost;
+use super::depth::{Depth, Shares};
 use super::events::{Direction, PeerKey, Why};
 use super::hashes::Allowance;
 use super::rate::Rate;
 
 /// Requests waiting at a peer that has not said how many it allows; libtorrent's own number.
 const REQQ_DEFAULT: u32 = 250;
-/// The queue to begin with, until there is a rate to go by.
-const DEPTH_FIRST: usize = 64;
-/// No peer's queue is shorter, so that a slow start can become a fast end.
-const DEPTH_MIN: usize = 8;
-/// A queue holds what arrives in so many seconds.
-const QUEUE_SECS: u64 = 3;
 /// Pieces claimed one by one before the metadata are known. Later ones are heard of again only through other peers.
 const EARLY_CLAIMS_MAX: usize = 4_096;
 /// A piece that was refused, by a peer that does not choke us, is left alone for so long: its file is damaged or gone there.
@@ -112,8 +109,15 @@ pub(super) struct Session {
     /// Blocks that were cancelled or given up, and may come all the same.
     late: VecDeque<Block>,
     pub(super) allowed_fast: BTreeSet<PieceIndex>,
+    /// The piece that it was asked for last.
+    pub(super) last: Option<PieceIndex>,
     /// When it last sent a block that we wanted, or was asked for the first.
     pub(super) progress: Moment,
+    pub(super) depth: Depth,
+    /// What it has cost us.
+    pub(super) cost: Cost,
+    /// When payload last passed in either direction, or the peer came.
+    pub(super) useful: Moment,
     pub(super) snubbed: bool,
     /// Pieces that it refused without choking us, and until when it is not asked for them.
     pub(super) withheld: BTreeMap<PieceIndex, Moment>,
@@ -166,7 +170,11 @@ impl Session {
             asked: BTreeSet::new(),
             late: VecDeque::new(),
             allowed_fast: BTreeSet::new(),
+            last: None,
             progress: now,
+            depth: Depth::default(),
+            cost: Cost::new(now),
+            useful: now,
             snubbed: false,
             withheld: BTreeMap::new(),
             rests_until: now,
@@ -254,23 +262,32 @@ impl Session {
     }
 
     /// How many more blocks it may be asked for now.
-    pub(super) fn room(&self, now: Moment, requests_max: usize) -> usize {
+    pub(super) fn room(&self, now: Moment, requests_max: usize, shares: &Shares, run: usize) -> usize {
         if now < self.rests_until {
             return 0;
         }
         let reqq = self.extensions.reqq.unwrap_or(REQQ_DEFAULT).max(1);
         let most = requests_max.min(reqq as usize);
-        let depth = if self.snubbed { 1 } else { self.depth(now) };
+        let depth = match self.direction {
+            _ if self.snubbed => 1,
+            // What is asked of the web goes in long runs, or each block would be a call.
+            Direction::Web(_) => self.depth.blocks(now, &self.taken, shares).max(run),
+            Direction::Incoming | Direction::Outgoing => self.depth.blocks(now, &self.taken, shares),
+        };
         depth.min(most).saturating_sub(self.asked.len())
     }
 
-    /// So many requests as keep the link busy at the rate it has shown.
-    fn depth(&self, now: Moment) -> usize {
-        let measured = self.taken.per_second(now).saturating_mul(QUEUE_SECS) / u64::from(BLOCK_LENGTH);
-        let measured = usize::try_from(measured).unwrap_or(usize::MAX);
-        // Until half a first queue has come there is no rate to speak of.
-        let is_new = self.taken.total() < u64::from(BLOCK_LENGTH) * DEPTH_FIRST as u64 / 2;
-        measured.max(if is_new { DEPTH_FIRST } else { DEPTH_MIN })
+    /// As whom it answers for its blocks.
+    pub(super) fn giver(&self) -> Giver {
+        match self.direction {
+            Direction::Web(seed) => Giver::WebSeed(seed),
+            Direction::Incoming | Direction::Outgoing => Giver::Address(self.address.ip()),
+        }
+    }
+
+    /// It is no peer, but a server that answers requests.
+    pub(super) fn is_web(&self) -> bool {
+        matches!(self.direction, Direction::Web(_))
     }
 
     /// It refused a block of this piece. If it does not choke us, it has something against the piece.
@@ -319,6 +336,7 @@ impl Session {
     pub(super) fn sent(&mut self, now: Moment, bytes: u64) {
         self.given.add(now, bytes);
         self.said = now;
+        self.useful = now;
         let mut rest = self.served_in_part.saturating_add(bytes);
         while let Some(length) = self.serving.front().map(|length| u64::from(*length)) {
             if rest < length {

@@ -14,10 +14,6 @@ use super::machine::Torrent;
 const TICK: Duration = Duration::from_secs(1);
 /// BEP 3 drops connections that say nothing for two minutes, so we say something before.
 const KEEP_ALIVE: Duration = Duration::from_secs(110);
-/// A peer that owes us blocks and sends none for so long is snubbed.
-const SNUB: Duration = Duration::from_secs(60);
-/// So long a suspect may keep the last pieces for itself.
-const OWNER_PATIENCE: Duration = Duration::from_secs(20);
 /// Without a useful peer for so long we ask for others, and not more often.
 const HUNGRY: Duration = Duration::from_secs(30);
 const HURRY: Duration = Duration::from_secs(60);
@@ -38,7 +34,9 @@ impl Torrent {
         }
         self.fetch_metadata(now);
         self.fetch_layers(now);
-        self.hurry_owners(now, OWNER_PATIENCE, rng);
+        self.share_out(now);
+        self.hurry_owners(now, rng);
+        self.turn_over(now);
         self.refill_all(now, rng);
         self.choke_round(now, rng);
         self.ask_for_peers(now);
@@ -49,26 +47,14 @@ impl Torrent {
             return;
         };
         let silence = now.since(session.heard);
-        if silence >= self.settings.silence_max {
+        if !session.is_web() && silence >= self.settings.silence_max {
             self.dismiss(now, peer, Why::Silent(silence.as_secs()), rng);
             return;
         }
-        let snub = !session.asked.is_empty() && now.since(session.progress) >= SNUB;
-        session.snubbed |= snub;
         if now.since(session.said) >= KEEP_ALIVE {
             self.send(now, peer, Message::KeepAlive);
         }
-        if snub {
-            self.cancel_requests(now, peer);
-            if let Some(picker) = &mut self.picker {
-                picker.disown(peer);
-            }
-        }
-    }
-
-    /// Pieces or metadata are missing.
-    fn is_hungry(&self) -> bool {
-        !self.is_complete() && !self.paused
+        self.snub(now, peer);
     }
 
     fn ask_for_peers(&mut self, now: Moment) {
