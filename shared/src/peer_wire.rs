@@ -517,6 +517,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "messages hold it so")]
     fn hash_span(base: u32, index: u32, length: u32, layers: u32) -> Box<HashSpan> {
         HashSpan::new([0xaa; 32], base, index, length, layers)
             .unwrap()
