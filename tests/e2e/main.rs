@@ -13,6 +13,7 @@ mod disks;
 mod kills;
 mod kills_of_the_tracker;
 mod members;
+mod operating;
 mod refusals;
 mod routes;
 mod rudeness;

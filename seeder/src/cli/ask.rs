@@ -12,7 +12,11 @@ use serde::de::DeserializeOwned;
 use super::choose::choose;
 use super::human::hash;
 use super::{Failure, state};
+use crate::api::bodies::TorrentList;
 use crate::engine::{Details, Summary};
+
+/// Torrents asked for at once.
+const PAGE: usize = 1_000;
 
 /// Flags of every command that talks to a running seeder.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,7 +119,7 @@ impl Seeders {
     pub async fn list(&self) -> Result<Vec<Held>, Failure> {
         let mut held = Vec::new();
         for process in 0..self.all.len() {
-            let torrents: Vec<Summary> = match self.get(process, "/torrents").await {
+            let torrents = match self.pages(process).await {
                 Ok(torrents) => torrents,
                 // It has just ended, and so have its torrents.
                 Err(ClientError::Absent) if self.all.len() > 1 => continue,
@@ -124,6 +128,19 @@ impl Seeders {
             held.extend(torrents.into_iter().map(|torrent| Held { process, torrent }));
         }
         Ok(held)
+    }
+
+    async fn pages(&self, process: usize) -> Result<Vec<Summary>, ClientError> {
+        let mut torrents = Vec::new();
+        loop {
+            let path = format!("/torrents?offset={}&limit={PAGE}", torrents.len());
+            let page: TorrentList = self.get(process, &path).await?;
+            let is_last = page.torrents.len() < PAGE;
+            torrents.extend(page.torrents);
+            if is_last {
+                return Ok(torrents);
+            }
+        }
     }
 
     /// The torrent that is called so, in every process that has it.
@@ -170,7 +187,7 @@ impl Seeders {
     pub async fn remove(&self, id: &Id, delete_content: bool) -> Result<(), Failure> {
         let mut path = path(id, "");
         if delete_content {
-            path.push_str("?content=delete");
+            path.push_str("?delete=true");
         }
         self.send(id.process, Method::DELETE, &path, Payload::Nothing)
             .await
@@ -188,17 +205,9 @@ impl Seeders {
         self.get(process, path).await.map_err(failure)
     }
 
-    /// Sends something, and reads what comes back.
-    pub async fn post<T: DeserializeOwned>(
-        &self,
-        process: usize,
-        path: &str,
-        body: Payload,
-    ) -> Result<T, Failure> {
-        let answer = self
-            .ask(process, Method::POST, path, body)
-            .await
-            .map_err(failure)?;
+    /// Sends something to the process with the usual socket, and reads what comes back.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: Payload) -> Result<T, Failure> {
+        let answer = self.ask(0, Method::POST, path, body).await.map_err(failure)?;
         answer.read().map_err(failure)
     }
 

@@ -81,8 +81,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (place, _locks) = state::place(&data, &wanted.torrent.root, &[wanted.info_hash])?;
     session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
+        let control = session::open_control(&engine, &data);
         let got = get(&args, &engine, wanted, &mut stop).await;
-        session::leave(engine, &mut stop).await;
+        session::leave(engine, control, &mut stop).await;
         got
     })
 }

@@ -3,6 +3,7 @@
 //! Every command is a file with `Args` and `run(Args) -> Result<(), Failure>`. Results go to standard output through [`print()`],
 //! everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+pub mod add;
 pub mod ask;
 pub mod audience;
 pub mod choose;
@@ -82,6 +83,8 @@ enum Command {
     Show(show::Args),
     /// Watch a running seeder: torrents, peers, pieces and rates
     Top(top::Args),
+    /// Give torrents to a running seeder
+    Add(add::Args),
     /// Take torrents from a running seeder; what is on disk stays
     Remove(remove::Args),
     /// Let torrents of a running seeder rest
@@ -128,6 +131,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),
         Command::Top(args) => top::run(args),
+        Command::Add(args) => add::run(args),
         Command::Remove(args) => remove::run(args),
         Command::Pause(args) => steer::pause(args),
         Command::Resume(args) => steer::resume(args),

@@ -66,8 +66,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (place, _locks) = state::place(&data, &content, &hashes)?;
     session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
+        let control = session::open_control(&engine, &data);
         let seeded = seed(&args, &engine, torrents, &mut stop).await;
-        session::leave(engine, &mut stop).await;
+        session::leave(engine, control, &mut stop).await;
         seeded
     })
 }

@@ -10,9 +10,11 @@ use rand::rngs::StdRng;
 use shared::id::PeerId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
 
 use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
 use super::{Failure, tell};
+use crate::api::{Api, Ports};
 use crate::engine::{Allocation, Engine, EngineConfig, EngineError, Event, Limits, Rates};
 
 /// Requests to stop that come so soon after the first are the same one.
@@ -104,6 +106,20 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
     )))
 }
 
+/// Lets the commands that talk to a running seeder reach this engine, for as long as the answer lives. Where that cannot be,
+/// a warning says so, and the work goes on.
+pub fn open_control(engine: &Engine, data: &Path) -> Option<Ports> {
+    let stop = CancellationToken::new();
+    let api = Api::new(engine.clone(), stop.clone());
+    match Ports::open(&api, data, None, stop) {
+        Ok(ports) => Some(ports),
+        Err(error) => {
+            tell(format_args!("warning: {error}; `seeder list` and its like cannot see this process"));
+            None
+        }
+    }
+}
+
 /// The next thing that happened. One who cannot keep up misses some, and goes on.
 pub async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
     loop {
@@ -182,9 +198,15 @@ fn elsewhere(engine: &Engine) -> String {
 }
 
 /// Ends an engine kindly. Whoever asks a second time is impatient, and gets what he wants.
-pub async fn leave(engine: Engine, stop: &mut Stop) {
+pub async fn leave(engine: Engine, control: Option<Ports>, stop: &mut Stop) {
+    let ended = async {
+        if let Some(control) = control {
+            control.close().await;
+        }
+        engine.stop().await;
+    };
     tokio::select! {
-        () = engine.stop() => (),
+        () = ended => (),
         () = stop.asked_again() => tell("leaving at once; trackers will forget us by themselves"),
     }
 }

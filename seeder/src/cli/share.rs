@@ -205,6 +205,7 @@ struct Share {
 impl Share {
     async fn run(self, mut stop: Stop) -> Result<(), Failure> {
         let engine = session::start_engine(&self.args.ports, &self.data.join("shares")).await?;
+        let control = session::open_control(&engine, &self.data);
         let tracker = if self.tiers.is_empty() {
             Some(Embedded::start(&self.args, &self.made).await?)
         } else {
@@ -213,7 +214,7 @@ impl Share {
         let host = self.args.host.as_deref();
         let places = Places::new(host, &self.tiers, tracker.as_ref(), engine.listen_addresses()).await?;
         let seeded = self.seed(&engine, &places, &mut stop).await;
-        session::leave(engine, &mut stop).await;
+        session::leave(engine, control, &mut stop).await;
         if let Some(tracker) = tracker {
             tracker.server.stop().await;
         }
