@@ -39,7 +39,10 @@ impl Owner {
         let finished = ask_until("a seeder that answers", LIMIT, || {
             Some(self.tries(&["list", "--json"])).filter(|finished| finished.code == Some(0))
         });
-        let objects = finished.stdout.iter().map(|line| serde_json::from_str(line).unwrap());
+        let objects = finished
+            .stdout
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap());
         objects.collect()
     }
 
@@ -86,7 +89,11 @@ fn second_torrent(album: &Album, name: &str) -> PathBuf {
     fs::create_dir_all(&content).unwrap();
     fs::write(content.join("note.txt"), name).unwrap();
     let file = album.place(&format!("{name}.torrent"));
-    let creating = Program::seeder().arg("create").arg(&content).arg("--output").arg(&file);
+    let creating = Program::seeder()
+        .arg("create")
+        .arg(&content)
+        .arg("--output")
+        .arg(&file);
     creating.arg("--json").run(LIMIT).succeeded();
     file
 }
@@ -113,7 +120,11 @@ fn without_a_running_seeder_every_command_says_how_to_start_one() {
         &["limit", "--up", "1M"],
         &["top", "--once"],
     ] {
-        complains(&owner.tries(words), 1, &["no seeder runs on", "nobody", "seeder run", "--data DIR"]);
+        complains(
+            &owner.tries(words),
+            1,
+            &["no seeder runs on", "nobody", "seeder run", "--data DIR"],
+        );
     }
     assert!(!folder.path().join("nobody").exists(), "asking made a folder");
 }
@@ -134,7 +145,10 @@ fn a_torrent_rests_and_goes_on_when_it_is_told_to() {
     owner.does(&["resume", "--all"]);
     owner.wait_stage("Holidays", "seeding");
     let drawn = owner.does(&["list"]).stdout.join("\n");
-    assert!(drawn.contains("Holidays  seeding") && drawn.contains("100 %"), "{drawn}");
+    assert!(
+        drawn.contains("Holidays  seeding") && drawn.contains("100 %"),
+        "{drawn}"
+    );
 }
 
 #[test]
@@ -176,8 +190,16 @@ fn a_name_that_may_mean_several_lists_them() {
     let _seeding = seeds(&owner, &album, &[&first, &second]);
     assert_eq!(owner.list().len(), 2);
     let short: String = info_hash(&second).to_string().chars().take(12).collect();
-    complains(&owner.tries(&["show", "Holi"]), 1, &["may mean several", "Holidays 2020", &short]);
-    complains(&owner.tries(&["pause", "Musik"]), 1, &["no torrent is called \"Musik\"", "seeder list"]);
+    complains(
+        &owner.tries(&["show", "Holi"]),
+        1,
+        &["may mean several", "Holidays 2020", &short],
+    );
+    complains(
+        &owner.tries(&["pause", "Musik"]),
+        1,
+        &["no torrent is called \"Musik\"", "seeder list"],
+    );
     assert_eq!(owner.show("Holidays")["name"], "Holidays");
     assert_eq!(owner.show(&short)["name"], "Holidays 2020");
 }
@@ -190,7 +212,9 @@ fn two_processes_on_one_state_folder_are_asked_as_one() {
     let one = seeds(&owner, &album, &[&first]);
     owner.list();
     let _other = seeds(&owner, &album, &[&second]);
-    ask_until("both processes", LIMIT, || (owner.list().len() == 2).then_some(()));
+    ask_until("both processes", LIMIT, || {
+        (owner.list().len() == 2).then_some(())
+    });
     owner.does(&["pause", "Films", "Holidays"]);
     owner.wait_stage("Films", "paused");
     owner.wait_stage("Holidays", "paused");
@@ -206,15 +230,28 @@ fn limits_and_goals_are_set_shown_and_taken_away() {
     let owner = Owner::of(album.place("state"));
     let _seeding = seeds(&owner, &album, &[&torrent]);
     owner.list();
-    owner.does(&["limit", "Holidays", "--up", "200k", "--ratio", "2.5", "--slots", "3"]);
+    owner.does(&[
+        "limit", "Holidays", "--up", "200k", "--ratio", "2.5", "--slots", "3",
+    ]);
     let options = owner.show("Holidays")["options"].clone();
-    assert_eq!((&options["upload"], &options["ratio"]), (&200_000.into(), &2.5.into()));
+    assert_eq!(
+        (&options["upload"], &options["ratio"]),
+        (&200_000.into(), &2.5.into())
+    );
     assert_eq!(options["upload_slots"], 3);
     let options = owner.does(&["limit", "Holidays", "--up", "off", "--json"]).json();
-    assert_eq!((&options["upload"], &options["ratio"]), (&Value::Null, &2.5.into()));
+    assert_eq!(
+        (&options["upload"], &options["ratio"]),
+        (&Value::Null, &2.5.into())
+    );
     let rule = "mo-fr 08:00-22:00 up=500k";
-    let rates = owner.does(&["limit", "--down", "2M", "--schedule", rule, "--json"]).json();
-    assert_eq!((&rates["download"], &rates["schedule"][0]), (&2_000_000.into(), &rule.into()));
+    let rates = owner
+        .does(&["limit", "--down", "2M", "--schedule", rule, "--json"])
+        .json();
+    assert_eq!(
+        (&rates["download"], &rates["schedule"][0]),
+        (&2_000_000.into(), &rule.into())
+    );
     complains(&owner.tries(&["limit", "--up", "fast"]), 2, &["fast", "500k"]);
 }
 
@@ -230,8 +267,14 @@ fn a_limit_of_two_hundred_kilobytes_a_second_holds() {
         .arg("--content")
         .arg(album.place("home"))
         .start();
-    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0].as_str().unwrap().to_owned();
-    let _getting = album.get(&torrent, "127.0.0.1:0").args(["--peer", &listen]).start();
+    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let _getting = album
+        .get(&torrent, "127.0.0.1:0")
+        .args(["--peer", &listen])
+        .start();
     let getter = Owner::of(album.place("get-state"));
     getter.list();
     let until = |bytes: u64| {
@@ -245,7 +288,10 @@ fn a_limit_of_two_hundred_kilobytes_a_second_holds() {
     let last = until(first + 2_400_000);
     let took = begun - clock.left().unwrap();
     let rate = f64::from(u32::try_from(last - first).unwrap()) / took.as_secs_f64();
-    assert!((RATE * 0.85..RATE * 1.15).contains(&rate), "{rate} bytes a second");
+    assert!(
+        (RATE * 0.85..RATE * 1.15).contains(&rate),
+        "{rate} bytes a second"
+    );
 }
 
 #[test]
@@ -254,8 +300,15 @@ fn only_the_files_that_were_asked_for_are_fetched() {
     let torrent = album.create(&["--piece-length", "16KiB"]);
     let owner = Owner::of(album.place("state"));
     let seeding = seeds(&owner, &album, &[&torrent]);
-    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0].as_str().unwrap().to_owned();
-    let get = |only: &str| album.get(&torrent, "127.0.0.1:0").args(["--peer", &listen, "--only", only]);
+    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let get = |only: &str| {
+        album
+            .get(&torrent, "127.0.0.1:0")
+            .args(["--peer", &listen, "--only", only])
+    };
     complains(&get("*.nef").run(LIMIT), 1, &["*.nef", "inspect"]);
     get("IMG_0001.jpg").run(LIMIT).succeeded();
     let arrived = digests(&album.place("into/Holidays"));
@@ -274,7 +327,10 @@ fn one_frame_of_top_shows_the_torrents() {
     owner.list();
     owner.wait_stage("Holidays", "seeding");
     let frame = owner.does(&["top", "--once"]).stdout;
-    assert!(frame.iter().any(|line| line.starts_with("> Holidays")), "{frame:?}");
+    assert!(
+        frame.iter().any(|line| line.starts_with("> Holidays")),
+        "{frame:?}"
+    );
     complains(&owner.tries(&["top"]), 2, &["--once"]);
 }
 
@@ -300,7 +356,10 @@ fn what_was_added_to_a_run_is_there_after_a_restart() {
     let _again = owner.run();
     owner.wait_stage("Films", "paused");
     let options = owner.wait_stage("Holidays", "seeding")["options"].clone();
-    assert_eq!((&options["upload"], &options["copies"]), (&200_000.into(), &3.into()));
+    assert_eq!(
+        (&options["upload"], &options["copies"]),
+        (&200_000.into(), &3.into())
+    );
     owner.does(&["remove", "Films"]);
     assert_eq!(owner.list().len(), 1);
     assert!(album.place("home/Films/note.txt").exists());
@@ -315,14 +374,25 @@ fn a_run_fetches_what_is_added_and_deletes_it_only_when_told_twice() {
     let torrent = album.create(&[]);
     let seeder = Owner::of(album.place("seed-state"));
     let seeding = seeds(&seeder, &album, &[&torrent]);
-    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0].as_str().unwrap().to_owned();
+    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let owner = Owner::of(album.place("state"));
     let _running = owner.run();
     let magnet = format!("magnet:?xt=urn:btih:{}&x.pe={listen}", info_hash(&torrent));
-    owner.program(&["add", &magnet, "--into"]).arg(album.place("into")).run(LIMIT).succeeded();
+    owner
+        .program(&["add", &magnet, "--into"])
+        .arg(album.place("into"))
+        .run(LIMIT)
+        .succeeded();
     owner.wait_stage(&info_hash(&torrent).to_string(), "seeding");
     album.check_arrived();
-    complains(&owner.tries(&["remove", "Holidays", "--delete-content"]), 2, &["--yes"]);
+    complains(
+        &owner.tries(&["remove", "Holidays", "--delete-content"]),
+        2,
+        &["--yes"],
+    );
     assert!(album.place("into/Holidays").exists());
     owner.does(&["remove", "Holidays", "--delete-content", "--yes"]);
     assert!(owner.list().is_empty());

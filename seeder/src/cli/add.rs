@@ -97,7 +97,9 @@ enum Source {
 
 impl Source {
     fn read(typed: &str, args: &Args) -> Result<Self, Failure> {
-        let is_link = typed.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"));
+        let is_link = typed
+            .get(..7)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"));
         if is_link {
             typed.parse::<Magnet>().map_err(Failure::usage)?;
             if !args.wishes.only.is_empty() {
@@ -110,7 +112,8 @@ impl Source {
         }
         let file = Path::new(typed);
         let metainfo = read_torrent(file)?;
-        let bytes = fs::read(file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+        let bytes =
+            fs::read(file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
         Ok(Self::File {
             bytes: bytes.into(),
             only: selection(&metainfo.info, &args.wishes)?,
@@ -168,11 +171,19 @@ fn selected(wishes: &Wishes) -> Option<String> {
     if wishes.files.is_empty() {
         return None;
     }
-    let wanted = wishes.files.iter().enumerate().filter(|(_, priority)| **priority != Priority::Skip);
+    let wanted = wishes
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(_, priority)| **priority != Priority::Skip);
     let wanted: Vec<usize> = wanted.map(|(file, _)| file).collect();
     let runs = wanted.chunk_by(|file, next| file + 1 == *next).filter_map(|run| {
         let (first, last) = (run.first()?, run.last()?);
-        Some(if first == last { first.to_string() } else { format!("{first}-{last}") })
+        Some(if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        })
     });
     Some(runs.collect::<Vec<_>>().join(","))
 }
@@ -219,7 +230,13 @@ mod tests {
         let wishes = |drawing: &str| Wishes {
             files: drawing
                 .chars()
-                .map(|sign| if sign == 'x' { Priority::Normal } else { Priority::Skip })
+                .map(|sign| {
+                    if sign == 'x' {
+                        Priority::Normal
+                    } else {
+                        Priority::Skip
+                    }
+                })
                 .collect(),
             sequential: false,
         };

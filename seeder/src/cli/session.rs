@@ -114,7 +114,9 @@ pub fn open_control(engine: &Engine, data: &Path) -> Option<Ports> {
     match Ports::open(&api, data, None, stop) {
         Ok(ports) => Some(ports),
         Err(error) => {
-            tell(format_args!("warning: {error}; `seeder list` and its like cannot see this process"));
+            tell(format_args!(
+                "warning: {error}; `seeder list` and its like cannot see this process"
+            ));
             None
         }
     }
