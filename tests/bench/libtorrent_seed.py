@@ -1,11 +1,12 @@
-"""Seeds one torrent with libtorrent from existing content, trusting it: libtorrent_seed.py TORRENT FOLDER ADDRESS."""
+"""Seeds one torrent with libtorrent from existing content, trusting it: libtorrent_seed.py TORRENT FOLDER ADDRESS true|false; `true` takes RC4 alone."""
 
 import sys
 import threading
 
 import libtorrent
 
-torrent, folder, address = sys.argv[1:]
+torrent, folder, address, hidden = sys.argv[1:]
+policy = 0 if hidden == "true" else 2
 session = libtorrent.session({
     "listen_interfaces": address,
     "enable_dht": False,
@@ -13,8 +14,9 @@ session = libtorrent.session({
     "enable_upnp": False,
     "enable_natpmp": False,
     "allow_multiple_connections_per_ip": True,
-    "in_enc_policy": 2,
-    "out_enc_policy": 2,
+    "in_enc_policy": policy,
+    "out_enc_policy": policy,
+    "allowed_enc_level": 2 if hidden == "true" else 3,
     "alert_mask": 0,
 })
 parameters = libtorrent.add_torrent_params()

@@ -3,6 +3,8 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+mod mse;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -29,6 +31,9 @@ struct Args {
     /// Rounds; the seeders take turns in each.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Everything behind RC4, which all sides require.
+    #[arg(long)]
+    encryption: bool,
 }
 
 struct Seeder {
@@ -42,6 +47,7 @@ struct Content {
     folder: PathBuf,
     info_hash: [u8; 20],
     length: u64,
+    hidden: bool,
 }
 
 fn make_content(args: &Args, home: &Path) -> anyhow::Result<Content> {
@@ -83,6 +89,7 @@ fn make_content(args: &Args, home: &Path) -> anyhow::Result<Content> {
         folder,
         info_hash,
         length: args.mebibytes << 20,
+        hidden: args.encryption,
     })
 }
 
@@ -115,6 +122,8 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
         &address.to_string(),
         "--data",
         &data,
+        "--encryption",
+        if content.hidden { "require" } else { "prefer" },
     ];
     start(
         "seeder",
@@ -125,7 +134,8 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
     if let Some(python) = installed("python3").filter(|python| has_libtorrent(python)) {
         let address = free_address(Ipv4Addr::LOCALHOST)?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
-        let arguments = [script, &torrent, &folder, &address.to_string()];
+        let hidden = content.hidden.to_string();
+        let arguments = [script, &torrent, &folder, &address.to_string(), &hidden];
         start(
             "libtorrent",
             python,
@@ -137,6 +147,11 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
         let address = free_address(Ipv4Addr::LOCALHOST)?;
         let port = format!("--listen-port={}", address.port());
         let dir = format!("--dir={folder}");
+        let (crypto, level) = if content.hidden {
+            ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
+        } else {
+            ("--bt-require-crypto=false", "--bt-min-crypto-level=plain")
+        };
         let arguments = [
             "--seed-ratio=0.0",
             "-V",
@@ -146,6 +161,8 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
             "--bt-enable-lpd=false",
             "--enable-peer-exchange=false",
             "--summary-interval=0",
+            crypto,
+            level,
             &port,
             &dir,
             &torrent,
@@ -165,12 +182,14 @@ fn has_libtorrent(python: &Path) -> bool {
 /// One connection: handshake, interested, then `queue` requests in flight until all its blocks have come.
 struct Leecher {
     stream: TcpStream,
+    /// Of what is read, and of what is written.
+    ciphers: Option<(mse::Rc4, mse::Rc4)>,
     buffer: Vec<u8>,
     start: usize,
 }
 
 impl Leecher {
-    fn connect(seeder: SocketAddr, number: u8, info_hash: [u8; 20]) -> anyhow::Result<Self> {
+    fn connect(seeder: SocketAddr, number: u8, content: &Content) -> anyhow::Result<Self> {
         use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&fd, &SocketAddrV4::new(Ipv4Addr::new(127, 2, 0, number), 0))?;
@@ -180,24 +199,35 @@ impl Leecher {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut hello = b"\x13BitTorrent protocol".to_vec();
         hello.extend_from_slice(&[0; 8]);
-        hello.extend_from_slice(&info_hash);
+        hello.extend_from_slice(&content.info_hash);
         hello.extend_from_slice(
             format!("-BB0001-0000000000{number:02}")
                 .as_bytes()
                 .get(..20)
                 .unwrap_or_default(),
         );
-        stream.write_all(&hello)?;
-        let mut answer = [0; 68];
-        stream
-            .read_exact(&mut answer)
-            .context("the seeder did not shake hands")?;
-        stream.write_all(&[0, 0, 0, 1, 2])?;
-        Ok(Self {
+        let ciphers = if content.hidden {
+            Some(mse::shake(&mut stream, content.info_hash, &hello)?)
+        } else {
+            stream.write_all(&hello)?;
+            None
+        };
+        let mut leecher = Self {
             stream,
+            ciphers,
             buffer: Vec::with_capacity(1 << 20),
             start: 0,
-        })
+        };
+        leecher.take(68).context("the seeder did not shake hands")?;
+        leecher.say(vec![0, 0, 0, 1, 2])?;
+        Ok(leecher)
+    }
+
+    fn say(&mut self, mut bytes: Vec<u8>) -> anyhow::Result<()> {
+        if let Some((_, writes)) = &mut self.ciphers {
+            writes.apply(&mut bytes);
+        }
+        Ok(self.stream.write_all(&bytes)?)
     }
 
     /// The kind and the payload length of the next message; the payload itself is thrown away.
@@ -219,9 +249,11 @@ impl Leecher {
             self.start = 0;
             let held = self.buffer.len();
             self.buffer.resize(1 << 20, 0);
-            let read = self
-                .stream
-                .read(self.buffer.get_mut(held..).unwrap_or_default())?;
+            let room = self.buffer.get_mut(held..).unwrap_or_default();
+            let read = self.stream.read(room)?;
+            if let Some((reads, _)) = &mut self.ciphers {
+                reads.apply(room.get_mut(..read).unwrap_or_default());
+            }
             anyhow::ensure!(read > 0, "the seeder closed the connection");
             self.buffer.truncate(held + read);
         }
@@ -241,7 +273,7 @@ impl Leecher {
                     request(&mut batch, asked)?;
                     asked += 1;
                 }
-                self.stream.write_all(&batch)?;
+                self.say(batch)?;
             }
             match self.next()? {
                 (7, length) => got += u64::from(length == BLOCK as usize + 8),
@@ -276,7 +308,7 @@ fn run(
         let leechers: Vec<_> = (0..connections)
             .map(|number| {
                 scope.spawn(move || -> anyhow::Result<u64> {
-                    let mut leecher = Leecher::connect(seeder.address, number + 1, content.info_hash)?;
+                    let mut leecher = Leecher::connect(seeder.address, number + 1, content)?;
                     leecher.fetch(u64::from(number) * share, u64::from(number + 1) * share, queue)
                 })
             })

@@ -81,28 +81,30 @@ impl Peer {
 }
 
 impl Client {
-    /// Starts a download into a folder. `scratch` is for the client's own files.
+    /// Starts a download into a folder.
     #[track_caller]
-    pub(crate) fn leech(self, host: &Host, source: &Source, into: &Path, scratch: &Path) -> Peer {
+    pub(crate) fn leech(self, home: &Home<'_>, source: &Source, into: &Path) -> Peer {
         fs::create_dir_all(into).unwrap();
         self.start(&Task {
-            host,
+            host: home.host,
             source,
             folder: into,
-            scratch,
+            scratch: home.scratch,
+            hidden: home.hidden,
             whole: false,
         })
     }
 
     /// Seeds what lies in a folder, whole.
     #[track_caller]
-    pub(crate) fn seed(self, host: &Host, torrent: &Path, content: &Path, scratch: &Path) -> Peer {
+    pub(crate) fn seed(self, home: &Home<'_>, torrent: &Path, content: &Path) -> Peer {
         let source = Source::File(torrent.to_owned());
         self.start(&Task {
-            host,
+            host: home.host,
             source: &source,
             folder: content,
-            scratch,
+            scratch: home.scratch,
+            hidden: home.hidden,
             whole: true,
         })
     }
@@ -119,12 +121,23 @@ impl Client {
     }
 }
 
+/// Where a client runs, and on what terms.
+#[derive(Debug)]
+pub(crate) struct Home<'a> {
+    pub(crate) host: &'a Host,
+    /// For the client's own files.
+    pub(crate) scratch: &'a Path,
+    /// It takes encrypted handshakes and RC4, and nothing else.
+    pub(crate) hidden: bool,
+}
+
 /// What one client is to do.
 struct Task<'a> {
     host: &'a Host,
     source: &'a Source,
     folder: &'a Path,
     scratch: &'a Path,
+    hidden: bool,
     /// It has everything already, and seeds.
     whole: bool,
 }
@@ -160,7 +173,8 @@ fn libtorrent(task: &Task<'_>) -> Peer {
         .args(["peer", &task.source.word()])
         .arg(task.folder)
         .args(["--listen", &format!("0.0.0.0:{PORT},[::]:{PORT}")])
-        .args(task.whole.then_some("--seed"));
+        .args(task.whole.then_some("--seed"))
+        .args(task.hidden.then_some("--hidden"));
     Peer {
         running: abroad(program, task).start(),
         finish: Finish::Says("seeding"),
@@ -175,7 +189,11 @@ fn transmission(task: &Task<'_>) -> Peer {
     let program = Program::named("transmission-cli")
         .args([
             "--no-portmap",
-            "--encryption-tolerated",
+            if task.hidden {
+                "--encryption-required"
+            } else {
+                "--encryption-tolerated"
+            },
             "--no-uplimit",
             "--no-downlimit",
             "--no-blocklist",
@@ -213,6 +231,8 @@ fn aria2(task: &Task<'_>) -> Peer {
             "--bt-save-metadata=false",
             "--disable-ipv6=false",
         ])
+        .args(task.hidden.then_some("--bt-require-crypto=true"))
+        .args(task.hidden.then_some("--bt-min-crypto-level=arc4"))
         .arg(format!("--listen-port={PORT}"))
         .arg(format!("--dir={}", task.folder.display()));
     let program = if task.whole {
@@ -232,9 +252,10 @@ fn qbittorrent(task: &Task<'_>) -> Peer {
     fs::create_dir_all(&folder).unwrap();
     let settings = format!(
         "[LegalNotice]\nAccepted=true\n[BitTorrent]\nSession\\Port={PORT}\nSession\\DHTEnabled=false\n\
-         Session\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Encryption=0\nSession\\BTProtocol=TCP\n\
+         Session\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Encryption={}\nSession\\BTProtocol=TCP\n\
          Session\\QueueingSystemEnabled=false\n[Network]\nPortForwardingEnabled=false\n\
          [Preferences]\nWebUI\\Enabled=false\n[AutoRun]\nenabled=true\nprogram={}\n",
+        u8::from(task.hidden),
         bell.rope().display()
     );
     fs::write(folder.join("qBittorrent.conf"), settings).unwrap();
@@ -258,11 +279,17 @@ fn rtorrent(task: &Task<'_>) -> Peer {
     let settings = format!(
         "system.daemon.set = true\ndirectory.default.set = {}\nsession.path.set = {}\n\
          network.port_range.set = {PORT}-{PORT}\nnetwork.port_random.set = no\ndht.mode.set = disable\n\
-         protocol.pex.set = no\ntrackers.use_udp.set = no\n\
+         protocol.pex.set = no\ntrackers.use_udp.set = no\nprotocol.encryption.set = {}\n\
          method.set_key = event.download.finished,ring,\"execute.nothrow={}\"\n\
          schedule2 = start,0,0,\"load.start=\\\"{}\\\"\"\n",
         task.folder.display(),
         session.display(),
+        if task.hidden {
+            "allow_incoming,try_outgoing,require,require_RC4"
+        } else {
+            // What it does unasked.
+            "allow_incoming,prefer_plaintext,enable_retry"
+        },
         bell.rope().display(),
         task.source.word(),
     );

@@ -3,7 +3,7 @@
 them about a tracker. Told to terminate, it takes its leave of the tracker, prints `left UPLOADED DOWNLOADED` as it has counted
 them, and ends.
 
-    drive_libtorrent.py peer SOURCE… DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT] [--upload-rate BYTES] [--impatient]
+    drive_libtorrent.py peer SOURCE… DIR --listen ADDRESS:PORT [--seed] [--dial ADDRESS:PORT] [--upload-rate BYTES] [--impatient] [--hidden]
     drive_libtorrent.py make PATH OUTPUT --kind v1|hybrid|v2 --tracker URL [--piece-length N]
 """
 import argparse
@@ -57,6 +57,8 @@ def peer(arguments):
         "ssrf_mitigation": False,
         # 0 is no limit.
         "upload_rate_limit": arguments.upload_rate, "rate_limit_ip_overhead": False,
+        # Encrypted handshakes and RC4 alone.
+        **({"in_enc_policy": 0, "out_enc_policy": 0, "allowed_enc_level": 2} if arguments.hidden else {}),
         **({"min_announce_interval": 1, "tracker_backoff": 1} if arguments.impatient else {}),
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.status_notification
         | lt.alert.category_t.storage_notification | lt.alert.category_t.tracker_notification
@@ -113,6 +115,7 @@ def main():
     peering.add_argument("--dial")
     peering.add_argument("--upload-rate", type=int, default=0)
     peering.add_argument("--impatient", action="store_true")
+    peering.add_argument("--hidden", action="store_true")
     peering.add_argument("--trace", action="store_true")
     arguments = parser.parse_args()
     make(arguments) if arguments.command == "make" else peer(arguments)

@@ -15,6 +15,7 @@ mod scene;
 mod accounts;
 mod aria2;
 mod creators;
+mod encryption;
 mod homes;
 mod libtorrent;
 mod photographs;

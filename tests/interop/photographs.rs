@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::rig::{Host, Lab, Program, Running, digests};
 
-use crate::clients::{Client, PORT, Source};
+use crate::clients::{Client, Home, PORT, Source};
 use crate::scene::{Scene, check_same};
 
 /// Debian's package `plasma-workspace-wallpapers`.
@@ -75,15 +75,12 @@ fn cross_from_our_share_to_everyone() {
     let mut peers = Vec::new();
     for (client, source) in ways {
         let name = format!("{client:?}");
-        peers.push((
-            client,
-            client.leech(
-                &lab.host(),
-                source,
-                &place(&name),
-                &place(&format!("{name}-state")),
-            ),
-        ));
+        let home = Home {
+            host: &lab.host(),
+            scratch: &place(&format!("{name}-state")),
+            hidden: false,
+        };
+        peers.push((client, client.leech(&home, source, &place(&name))));
     }
 
     let left = digests(photographs());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tests::rig::{Digests, Host, Lab, Program, Running, ask_until, digests, fill_folder};
 
-use crate::clients::{Client, PORT, Peer, Source};
+use crate::clients::{Client, Home, PORT, Peer, Source};
 
 /// What one step may take. Transmission needs a quarter of a minute for any transfer, and six tests share two cores.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
@@ -22,6 +22,15 @@ pub(crate) struct Scene {
     announce: String,
     lab: Lab,
     folder: TempDir,
+    insists: Insists,
+}
+
+/// Who takes encrypted connections alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insists {
+    Nobody,
+    We,
+    They,
 }
 
 /// A torrent of ours and where its content lies.
@@ -54,6 +63,11 @@ impl Torrent {
 impl Scene {
     #[track_caller]
     pub(crate) fn new() -> Self {
+        Self::where_insists(Insists::Nobody)
+    }
+
+    #[track_caller]
+    pub(crate) fn where_insists(insists: Insists) -> Self {
         let lab = Lab::new();
         let tracker_host = lab.host();
         let folder = tempfile::tempdir().unwrap();
@@ -74,6 +88,7 @@ impl Scene {
             announce,
             lab,
             folder,
+            insists,
         }
     }
 
@@ -150,6 +165,7 @@ impl Scene {
             .arg("--content")
             .arg(torrent.holder())
             .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .args(self.our_terms())
             .arg("--data")
             .arg(self.place("seed-state"))
             .on(&self.host())
@@ -169,6 +185,7 @@ impl Scene {
         };
         let got = Program::seeder()
             .args(["get", &word, "--json", "--listen", &format!("0.0.0.0:{PORT}")])
+            .args(self.our_terms())
             .arg("--into")
             .arg(into)
             .arg("--data")
@@ -179,6 +196,26 @@ impl Scene {
         assert_eq!(got.json()["event"], "done");
     }
 
+    fn our_terms(&self) -> [&'static str; 2] {
+        let when = if self.insists == Insists::We {
+            "require"
+        } else {
+            "prefer"
+        };
+        ["--encryption", when]
+    }
+
+    /// Another client's download on a host of its own.
+    #[track_caller]
+    pub(crate) fn they_leech(&self, client: Client, source: &Source, into: &Path) -> Peer {
+        let home = Home {
+            host: &self.host(),
+            scratch: &self.place("client"),
+            hidden: self.insists == Insists::They,
+        };
+        client.leech(&home, source, into)
+    }
+
     /// Another client's whole copy on a host of its own, once the tracker knows it. transmission-cli now and then takes the
     /// moment between checking and starting for its end, and leaves: then it is started again.
     #[track_caller]
@@ -186,7 +223,12 @@ impl Scene {
         const TRIES: u8 = 3;
         for attempt in 1..=TRIES {
             let scratch = self.place(&format!("client-{attempt}"));
-            let mut peer = client.seed(&self.host(), &torrent.file, torrent.holder(), &scratch);
+            let home = Home {
+                host: &self.host(),
+                scratch: &scratch,
+                hidden: self.insists == Insists::They,
+            };
+            let mut peer = client.seed(&home, &torrent.file, torrent.holder());
             let seeds = ask_until("another client that seeds", LIMIT, || {
                 let seeds = self.has_seeder(torrent);
                 (seeds || !peer.is_running()).then_some(seeds)
@@ -239,7 +281,7 @@ pub(crate) fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -
 pub(crate) fn leeches(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
     let seeder = scene.we_seed(torrent);
     let into = scene.place("into");
-    let mut peer = client.leech(&scene.host(), &source(torrent), &into, &scene.place("client"));
+    let mut peer = scene.they_leech(client, &source(torrent), &into);
     peer.wait_until_done(LIMIT);
     check_same(
         client,
