@@ -1,8 +1,11 @@
-//! Open files of the whole process, and no more of them than a bound: the one used longest ago is closed first.
+//! Open files of the whole process, and no more of them than a bound: the one used longest ago is closed first. Closing a
+//! file may wait for its disk, so it happens outside of the lock, and not on a thread that works for another disk.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::devices::Device;
 
 /// A file of a torrent: the storage's number, and the file's number in it.
 pub(super) type Slot = (u64, usize);
@@ -12,6 +15,14 @@ pub(super) type Slot = (u64, usize);
 pub(super) struct OpenFile {
     pub(super) file: File,
     pub(super) writable: bool,
+    pub(super) device: Arc<Device>,
+}
+
+/// Closes files on a thread of their own.
+fn close_elsewhere(files: Vec<Arc<OpenFile>>) {
+    if !files.is_empty() {
+        std::thread::spawn(move || drop(files));
+    }
 }
 
 /// All open files.
@@ -48,39 +59,49 @@ impl FilePool {
 
     /// Keeps a file that was just opened, in place of an earlier one of the same slot.
     pub(super) fn keep(&self, slot: Slot, file: &Arc<OpenFile>) {
+        let mut closed = Vec::new();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.uses += 1;
         let now = open.uses;
-        open.files.insert(slot, (now, Arc::clone(file)));
+        closed.extend(open.files.insert(slot, (now, Arc::clone(file))));
         while open.files.len() > self.limit {
-            let oldest = open
-                .files
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(slot, _)| *slot);
-            let Some(oldest) = oldest else { break };
-            open.files.remove(&oldest);
+            let oldest = open.files.iter().min_by_key(|(_, (used, _))| *used);
+            let Some(oldest) = oldest.map(|(slot, _)| *slot) else {
+                break;
+            };
+            closed.extend(open.files.remove(&oldest));
         }
+        drop(open);
+        let theirs = closed.into_iter().map(|(_, file)| file);
+        let (_ours, others): (Vec<_>, Vec<_>) =
+            theirs.partition(|closed| Arc::ptr_eq(&closed.device, &file.device));
+        close_elsewhere(others);
     }
 
-    /// Closes one file.
+    /// Closes one file. May wait for its disk.
     pub(super) fn close(&self, slot: Slot) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .files
-            .remove(&slot);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = open.files.remove(&slot);
+        drop(open);
+        drop(closed);
     }
 
-    /// Closes every file of one storage.
+    /// Closes every file of one storage. Does not wait.
     pub(super) fn close_all(&self, storage: u64) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.files.retain(|(owner, _), _| *owner != storage);
+        let theirs = open.files.range((storage, 0)..=(storage, usize::MAX));
+        let theirs: Vec<Slot> = theirs.map(|(slot, _)| *slot).collect();
+        let closed = theirs.iter().filter_map(|slot| open.files.remove(slot));
+        let closed = closed.map(|(_, file)| file).collect();
+        drop(open);
+        close_elsewhere(closed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -89,6 +110,7 @@ mod tests {
         let file = Arc::new(OpenFile {
             file: tempfile::tempfile().unwrap(),
             writable: false,
+            device: crate::disk::tests::devices().of(Path::new("/")),
         });
         pool.keep((1, 0), &file);
         pool.keep((1, 1), &file);

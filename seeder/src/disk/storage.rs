@@ -1,29 +1,29 @@
 //! One torrent's files. It knows which pieces were hashed since their files last changed, and gives out no byte of any other:
-//! a file that was edited, cut short or swapped is noticed by its size and time, and its pieces are hashed again before
+//! a file that was edited, cut short or swapped is noticed by its size and times, and its pieces are hashed again before
 //! they are served. Every method may wait for a disk, except those that say otherwise.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
 use shared::geometry::{Block, Geometry, PieceIndex};
-use shared::metainfo::{FileKind, Info};
+use shared::metainfo::{File, FileKind, Info, PieceCheck};
 
 use super::devices::{Device, Devices};
-use super::layout::{Layout, Place};
+use super::layout::{Layout, Stretch};
+use super::opening::Allocation;
 use super::os;
+use super::places::Places;
 use super::pool::{FilePool, OpenFile};
-use super::writer::DiskNews;
-use crate::library;
-use crate::library::progress::Progress;
-use crate::library::verify::path_in;
-use crate::torrent::Priority;
+use super::stamp::Stamp;
+
+/// A piece is read for hashing in steps of so many bytes: long pieces need no more memory than short ones.
+const STEP: u64 = 1 << 20;
 
 /// A file could not be read or written; the path says which.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +34,41 @@ pub enum StorageError {
     Short { path: PathBuf, missing: u64 },
     #[error("{}: changed while it was read", path.display())]
     Changed { path: PathBuf },
+    #[error("{}: it is being moved", path.display())]
+    Moving { path: PathBuf },
 }
 
 impl StorageError {
+    pub(super) fn io(path: PathBuf, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        Self::Io { path, source }
+    }
+
+    /// The same, for another who met the same trouble.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Io { path, source } => Self::Io {
+                path: path.clone(),
+                source: source
+                    .raw_os_error()
+                    .map_or_else(|| source.kind().into(), io::Error::from_raw_os_error),
+            },
+            Self::Short { path, missing } => Self::Short {
+                path: path.clone(),
+                missing: *missing,
+            },
+            Self::Changed { path } => Self::Changed { path: path.clone() },
+            Self::Moving { path } => Self::Moving { path: path.clone() },
+        }
+    }
+
     /// The file in trouble.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Io { path, .. } | Self::Short { path, .. } | Self::Changed { path } => path,
+            Self::Io { path, .. }
+            | Self::Short { path, .. }
+            | Self::Changed { path }
+            | Self::Moving { path } => path,
         }
     }
 
@@ -50,87 +78,80 @@ impl StorageError {
             Self::Io { source, .. } => source.to_string(),
             Self::Short { missing, .. } => format!("cut short, byte {missing} is gone"),
             Self::Changed { .. } => "changed while it was read".to_owned(),
+            Self::Moving { .. } => "it is being moved".to_owned(),
         }
     }
-}
-
-/// The facts by which a file is taken for unchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) size: u64,
-    /// Nanoseconds since 1970, as the file system says.
-    pub(super) modified: i128,
-}
-
-impl Stamp {
-    pub(super) fn of(facts: &Metadata) -> Self {
-        Self {
-            size: facts.size(),
-            modified: nanos(facts.mtime(), facts.mtime_nsec()),
-        }
-    }
-}
-
-fn nanos(seconds: i64, rest: i64) -> i128 {
-    i128::from(seconds) * 1_000_000_000 + i128::from(rest)
 }
 
 /// Numbers for [`FilePool`] slots; never used twice in a process.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
+/// What a storage is made with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) devices: Arc<Devices>,
+    /// May files be written at all?
+    pub(crate) writes: bool,
+    pub(crate) allocation: Allocation,
+    /// The file for what lies aside; without one, unwanted files are made.
+    pub(crate) parts: Option<PathBuf>,
+}
+
 /// The files of one torrent.
 #[derive(Debug)]
 pub struct Storage {
-    number: u64,
-    info: Arc<Info>,
-    root: PathBuf,
-    layout: Layout,
-    pool: Arc<FilePool>,
-    devices: Arc<Devices>,
-    /// Set once nothing will be written any more; then files are opened for reading only and watched for changes.
+    pub(super) number: u64,
+    pub(super) info: Arc<Info>,
+    pub(super) tools: Tools,
+    pub(super) places: Mutex<Arc<Places>>,
+    /// Set while nothing will be written; then files are opened for reading only and watched for changes.
     sealed: AtomicBool,
+    /// Held by whoever writes, and alone by whoever moves files.
+    pub(super) gate: RwLock<()>,
     known: Mutex<Known>,
 }
 
 #[derive(Debug)]
-struct Known {
+pub(super) struct Known {
     /// Pieces whose hash agreed with what the files hold now.
-    trusted: Bitfield,
+    pub(super) trusted: Bitfield,
     /// Pieces whose hash did not agree. They are not hashed again for everyone who asks.
-    wrong: BTreeSet<PieceIndex>,
+    pub(super) wrong: BTreeSet<PieceIndex>,
     /// The files as they were when that was found. `None` is missing.
-    stamps: Vec<Option<Stamp>>,
+    pub(super) stamps: Box<[Option<Stamp>]>,
+    pub(super) watch: super::watch::Watch,
 }
 
 impl Storage {
     /// The files of a torrent below `root`, nothing known of them yet. Touches no disk.
-    pub(crate) fn new(info: Arc<Info>, root: PathBuf, pool: Arc<FilePool>, devices: Arc<Devices>) -> Self {
-        let places = info.files().iter().map(|file| Place {
-            start: file.offset,
-            length: file.length,
-            padding: file.kind == FileKind::Padding,
-        });
-        let layout = Layout::new(places.collect());
+    pub(crate) fn new(info: Arc<Info>, root: PathBuf, tools: Tools) -> Self {
         let known = Known {
             trusted: Bitfield::none(info.geometry()),
             wrong: BTreeSet::new(),
-            stamps: vec![None; layout.places().len()],
+            stamps: vec![None; info.files().len()].into(),
+            watch: super::watch::Watch::default(),
+        };
+        let places = Places {
+            device: tools.devices.of(&root),
+            root,
+            renamed: std::collections::BTreeMap::new(),
+            aside: BTreeSet::new(),
         };
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             info,
-            root,
-            layout,
-            pool,
-            devices,
+            tools,
+            places: Mutex::new(Arc::new(places)),
             sealed: AtomicBool::new(false),
+            gate: RwLock::new(()),
             known: Mutex::new(known),
         }
     }
 
-    /// The disk on which it lies.
+    /// The disk on which it lies. Does not wait.
     pub(crate) fn device(&self) -> Arc<Device> {
-        self.devices.of(&self.root)
+        Arc::clone(&self.places().device)
     }
 
     /// What the torrent is.
@@ -143,25 +164,29 @@ impl Storage {
         self.info.geometry()
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
+    pub(super) fn layout(&self) -> Layout<'_, File> {
+        Layout::new(self.info.files())
+    }
+
+    pub(super) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The folder that holds the torrent's root now. Does not wait.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.places().root.clone()
     }
 
     /// Where this file lies.
     pub(super) fn path(&self, file: usize) -> PathBuf {
-        self.root.join(self.relative(file))
+        let places = self.places();
+        places
+            .root
+            .join(places.relative(&self.info, file, self.is_sealed()))
     }
 
-    /// What is only read may lie under names that we would not have chosen; what we write lies under safe ones.
-    fn relative(&self, file: usize) -> PathBuf {
-        let Some(file) = self.info.files().get(file) else {
-            return PathBuf::new();
-        };
-        if self.sealed.load(Ordering::Acquire) {
-            path_in(&self.info, file, &self.root)
-        } else {
-            self.info.disk_path(file)
-        }
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
     }
 
     /// Was this piece hashed since its files changed? Does not wait.
@@ -180,36 +205,39 @@ impl Storage {
     }
 
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
-        self.known().stamps.clone()
+        self.known().stamps.to_vec()
     }
 
-    /// Looks at size and time of every file.
+    /// Looks at size and times of every file.
     pub(super) fn survey(&self) {
-        let stamps = (0..self.layout.places().len())
-            .map(|file| self.stat(file))
-            .collect();
+        let stamps = (0..self.info.files().len()).map(|file| self.stat(file));
+        let stamps = stamps.collect();
         self.known().stamps = stamps;
     }
 
-    fn stat(&self, file: usize) -> Option<Stamp> {
-        let facts = std::fs::metadata(self.path(file))
-            .ok()
-            .filter(Metadata::is_file)?;
-        Some(Stamp::of(&facts))
-    }
-
-    /// When anything was last done to this file: written, or put in the place of another with the times of its own.
-    pub(super) fn touched(&self, file: usize) -> Option<i128> {
-        let facts = std::fs::metadata(self.path(file)).ok()?;
-        let changed = nanos(facts.ctime(), facts.ctime_nsec());
-        Some(changed.max(nanos(facts.mtime(), facts.mtime_nsec())))
+    /// How a file is now; `None` where there is none.
+    pub(super) fn stat(&self, file: usize) -> Option<Stamp> {
+        let kind = self.info.files().get(file)?.kind;
+        if kind != FileKind::Regular {
+            return None;
+        }
+        let facts = std::fs::metadata(self.path(file)).ok();
+        Some(Stamp::of(&facts.filter(Metadata::is_file)?))
     }
 
     /// From now on nothing is written; files that change by another's hand are noticed. Does the survey that this needs.
     pub fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
-        self.pool.close_all(self.number);
+        self.rest();
         self.survey();
+    }
+
+    /// From now on it is written again, where it may be.
+    pub(crate) fn unseal(&self) {
+        if self.tools.writes {
+            self.sealed.store(false, Ordering::Release);
+            self.rest();
+        }
     }
 
     /// Gives every file its right length, makes those that no piece covers, and seals them.
@@ -217,68 +245,52 @@ impl Storage {
         self.prepare()?;
         self.survey();
         for (number, stamp) in self.stamps().into_iter().enumerate() {
-            let addresses = self.layout.addresses(number);
+            let addresses = self.layout().addresses(number);
             // Opening a file to write it cuts off what is too long.
             if stamp.is_some_and(|stamp| stamp.size > addresses.end - addresses.start) {
                 self.open_to_write(number)?;
             }
         }
         self.seal();
+        self.tidy_parts();
         Ok(())
     }
 
     /// The facts by which the files will be known again.
     pub(super) fn facts(&self) -> Vec<Option<Stamp>> {
-        if !self.sealed.load(Ordering::Acquire) {
+        if !self.is_sealed() {
             self.survey();
         }
         self.stamps()
     }
 
-    /// The first file of a piece, for messages.
+    /// The first file of a piece, for messages. Does not wait.
     pub(crate) fn path_of(&self, piece: PieceIndex) -> PathBuf {
         let (start, length) = self.extent(piece);
-        self.layout
-            .files(start, length)
-            .next()
-            .map_or_else(|| self.root.clone(), |file| self.path(file))
+        let places = self.places();
+        let file = self.layout().files(start, length).next();
+        file.map_or_else(|| places.root.clone(), |file| places.named(&self.info, file))
     }
 
-    /// Closes every file; the next read opens them again.
+    /// Closes every file; the next read opens them again. Does not wait.
     pub fn rest(&self) {
-        self.pool.close_all(self.number);
+        self.tools.pool.close_all(self.number);
     }
 
-    /// Makes the target folder and the files that no piece covers, so that trouble with the target is known at once.
+    /// Makes the target folder and the files that no piece covers, and gives files their room if they are to have it at once,
+    /// so that trouble with the target is known before anything is fetched.
     pub fn prepare(&self) -> Result<(), StorageError> {
-        let io = |path: &Path, source| StorageError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        std::fs::create_dir_all(&self.root).map_err(|source| io(&self.root, source))?;
+        let places = self.places();
+        std::fs::create_dir_all(&places.root)
+            .map_err(|source| StorageError::io(places.root.clone(), source))?;
+        let full = self.tools.allocation == Allocation::Full;
         for (number, file) in self.info.files().iter().enumerate() {
-            if file.length == 0 && file.kind == FileKind::Regular {
+            let now = file.length == 0 || (full && !places.aside.contains(&number));
+            if file.kind == FileKind::Regular && now {
                 self.open_to_write(number)?;
             }
         }
         Ok(())
-    }
-
-    /// Has other files fetched from now on.
-    pub(super) fn want(&self, _wishes: &[Priority]) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    pub(super) fn relocate(&self, _root: &Path, _progress: &Progress) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    pub(super) fn rename(&self, _file: usize, _to: &Path) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    pub(super) fn look(&self) -> Vec<DiskNews> {
-        Vec::new()
     }
 
     /// The address of a block in the space in which files have their places. Does not wait.
@@ -286,10 +298,17 @@ impl Storage {
         self.geometry().start_of(block.piece()) + u64::from(block.begin())
     }
 
+    pub(super) fn extent(&self, piece: PieceIndex) -> (u64, u64) {
+        let geometry = self.geometry();
+        (geometry.start_of(piece), u64::from(geometry.length_of(piece)))
+    }
+
     /// Reads from the page cache alone, and only what is open, trusted to be unchanged and there in full. Does not wait.
     pub(crate) fn read_without_waiting(&self, address: u64, into: &mut [u8]) -> bool {
+        let length = into.len() as u64;
         let mut rest = into;
-        for stretch in self.layout.stretches(address, rest.len() as u64) {
+        let mut seen = Vec::new();
+        for stretch in self.layout().stretches(address, length) {
             let Some((part, tail)) = split(rest, stretch.length) else {
                 return false;
             };
@@ -298,90 +317,112 @@ impl Storage {
                 part.fill(0);
                 continue;
             };
-            let Some(open) = self.pool.get((self.number, number)) else {
+            // What lies aside has another slot, so it is never found here.
+            let open = self.tools.pool.get((self.number, number));
+            let Some(open) = open.filter(|open| os::read_without_waiting(&open.file, part, stretch.offset))
+            else {
                 return false;
             };
-            if !self.is_unchanged(number, &open.file)
-                || !os::read_without_waiting(&open.file, part, stretch.offset)
-            {
-                return false;
+            match self.is_sealed().then(|| os::stamp_without_waiting(&open.file)) {
+                None => (),
+                Some(Some(stamp)) => seen.push((number, stamp)),
+                Some(None) => return false,
             }
         }
         rest.fill(0);
-        true
+        self.vouches(address, length, &seen)
     }
 
     /// Reads bytes of trusted pieces. A file that changed since is an error, and its pieces are trusted no more.
     pub(crate) fn read(&self, address: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let length = into.len() as u64;
+        let seen = self.read_raw(address, into)?;
+        if self.vouches(address, length, &seen) {
+            return Ok(());
+        }
+        let known = self.stamps();
+        let now = |file: usize| known.get(file).copied().flatten();
+        for (file, stamp) in &seen {
+            if now(*file) != Some(*stamp) {
+                self.forget(*file, Some(*stamp));
+            }
+        }
+        let file = seen.first().map(|(file, _)| *file);
+        Err(StorageError::Changed {
+            path: file.map_or_else(|| self.root(), |file| self.path(file)),
+        })
+    }
+
+    /// Are these bytes, which were read before the stamps were taken, what was hashed?
+    fn vouches(&self, address: u64, length: u64, seen: &[(usize, Stamp)]) -> bool {
+        let known = self.known();
+        let unchanged = |(file, stamp): &(usize, Stamp)| known.stamps.get(*file) == Some(&Some(*stamp));
+        seen.iter().all(unchanged)
+            && self
+                .pieces_between(address, address + length)
+                .all(|piece| known.trusted.has(piece))
+    }
+
+    /// Reads what is there, whatever it is; with the stamps of the files, as they were behind the read.
+    fn read_raw(&self, address: u64, into: &mut [u8]) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let mut seen = Vec::new();
+        let length = into.len() as u64;
         let mut rest = into;
-        for stretch in self.layout.stretches(address, rest.len() as u64) {
+        for stretch in self.layout().stretches(address, length) {
             let Some((part, tail)) = split(rest, stretch.length) else {
-                return Ok(());
+                return Ok(seen);
             };
             rest = tail;
             match stretch.file {
                 None => part.fill(0),
-                Some(file) => self.read_file(file, part, stretch.offset)?,
+                Some(file) => seen.extend(self.read_file(file, &stretch, part)?),
             }
         }
         // Only the gap behind a v2 file is left.
         rest.fill(0);
-        Ok(())
+        Ok(seen)
     }
 
-    fn read_file(&self, file: usize, into: &mut [u8], offset: u64) -> Result<(), StorageError> {
-        let open = self.open_to_read(file)?;
-        if !self.is_unchanged(file, &open.file) {
-            self.forget(file, &open.file);
-            return Err(StorageError::Changed {
-                path: self.path(file),
-            });
-        }
-        let read = os::read_at(&open.file, into, offset);
-        let read = read.map_err(|source| StorageError::Io {
-            path: self.path(file),
-            source,
-        })?;
+    fn read_file(
+        &self,
+        file: usize,
+        stretch: &Stretch,
+        into: &mut [u8],
+    ) -> Result<Option<(usize, Stamp)>, StorageError> {
+        let (open, offset) = self.open_to_read(file, stretch.offset)?;
+        let trouble = |source| StorageError::io(self.path(file), source);
+        let read = os::read_at(&open.file, into, offset).map_err(trouble)?;
         if read < into.len() {
-            self.pool.close((self.number, file));
+            self.tools.pool.close((self.number, file));
             return Err(StorageError::Short {
                 path: self.path(file),
-                missing: offset + read as u64,
+                missing: stretch.offset + read as u64,
             });
         }
-        Ok(())
+        if !self.is_sealed() || self.places().aside.contains(&file) {
+            return Ok(None);
+        }
+        let facts = open.file.metadata().map_err(trouble)?;
+        Ok(Some((file, Stamp::of(&facts))))
     }
 
     /// Asks the system to fetch a whole piece, because its first block was asked for.
     pub(crate) fn read_ahead(&self, piece: PieceIndex) {
         let (start, length) = self.extent(piece);
-        for stretch in self.layout.stretches(start, length) {
-            if let Some(Ok(open)) = stretch.file.map(|file| self.open_to_read(file)) {
-                os::read_ahead(&open.file, stretch.offset, stretch.length);
+        for stretch in self.layout().stretches(start, length) {
+            if let Some(Ok((open, offset))) = stretch.file.map(|file| self.open_to_read(file, stretch.offset))
+            {
+                os::read_ahead(&open.file, offset, stretch.length);
             }
         }
     }
 
-    fn extent(&self, piece: PieceIndex) -> (u64, u64) {
-        (
-            self.geometry().start_of(piece),
-            u64::from(self.geometry().length_of(piece)),
-        )
-    }
-
     /// Hashes a piece as it stands on disk; from then on it is trusted, or not.
     pub fn check(&self, piece: PieceIndex) -> Result<bool, StorageError> {
-        let (start, length) = self.extent(piece);
-        if self.known().wrong.contains(&piece) && self.are_unchanged(start, length)? {
+        if self.known().wrong.contains(&piece) && self.is_as_known(piece) {
             return Ok(false);
         }
-        let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        let read = self.read(start, &mut content).or_else(|error| match error {
-            // The change is known now, so the second look is at the file as it is.
-            StorageError::Changed { .. } => self.read(start, &mut content),
-            other => Err(other),
-        });
-        let good = read.map(|()| self.info.check_piece(piece, &content));
+        let good = self.hash(piece);
         let mut known = self.known();
         if matches!(good, Ok(true)) {
             known.trusted.set(piece);
@@ -389,130 +430,132 @@ impl Storage {
         } else {
             known.trusted.unset(piece);
         }
-        if matches!(good, Ok(false)) && self.sealed.load(Ordering::Acquire) {
+        if matches!(good, Ok(false)) && self.is_sealed() {
             known.wrong.insert(piece);
         }
         good
     }
 
-    fn are_unchanged(&self, address: u64, length: u64) -> Result<bool, StorageError> {
-        for file in self.layout.files(address, length) {
-            if !self.is_unchanged(file, &self.open_to_read(file)?.file) {
+    /// A file that changes while it is hashed is looked at once more; one that goes on changing is given up.
+    fn hash(&self, piece: PieceIndex) -> Result<bool, StorageError> {
+        for _look in 0..2 {
+            let Some(mut check) = self.info.check(piece) else {
                 return Ok(false);
+            };
+            let (_, length) = self.extent(piece);
+            let seen = self.feed(&mut check, piece, length)?;
+            let stamps = self.stamps();
+            let changed: Vec<_> = seen
+                .iter()
+                .filter(|(file, stamp)| stamps.get(*file) != Some(&Some(*stamp)))
+                .collect();
+            if changed.is_empty() {
+                return Ok(self.info.agrees(check));
+            }
+            // The change is known now, so the second look is at the file as it is.
+            for (file, stamp) in changed {
+                self.forget(*file, Some(*stamp));
             }
         }
-        Ok(true)
+        Err(StorageError::Changed {
+            path: self.path_of(piece),
+        })
+    }
+
+    /// Feeds a check from where it stands up to `end`, counted from the start of the piece, with what is on disk.
+    pub(super) fn feed(
+        &self,
+        check: &mut PieceCheck,
+        piece: PieceIndex,
+        end: u64,
+    ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let mut seen = Vec::new();
+        let mut buffer = Vec::new();
+        while check.fed() < end {
+            let length = (end - check.fed()).min(STEP);
+            buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+            let address = self.geometry().start_of(piece) + check.fed();
+            seen.extend(self.read_raw(address, &mut buffer)?);
+            check.feed(&buffer);
+        }
+        seen.dedup();
+        Ok(seen)
+    }
+
+    /// Are the files of a piece as they were when it was hashed?
+    fn is_as_known(&self, piece: PieceIndex) -> bool {
+        let (start, length) = self.extent(piece);
+        let stamps = self.stamps();
+        self.layout()
+            .files(start, length)
+            .all(|file| stamps.get(file).copied().flatten() == self.stat(file))
     }
 
     /// Writes parts that follow one another from `address`, padding left out.
     pub(super) fn write(&self, address: u64, parts: &[Bytes]) -> Result<(), StorageError> {
+        // Files that are being moved are left alone; whoever writes tries again.
+        let Ok(_gate) = self.gate.try_read() else {
+            return Err(StorageError::Moving { path: self.root() });
+        };
         let length = parts.iter().map(|part| part.len() as u64).sum();
         let mut source: VecDeque<&[u8]> = parts.iter().map(Bytes::as_ref).collect();
-        for stretch in self.layout.stretches(address, length) {
+        for stretch in self.layout().stretches(address, length) {
             let mut some = take(&mut source, stretch.length);
             let Some(file) = stretch.file else { continue };
-            let open = self.open_to_write(file)?;
-            let written = os::write_at(&open.file, &mut some, stretch.offset);
-            written.map_err(|source| StorageError::Io {
-                path: self.path(file),
-                source,
-            })?;
+            let (open, offset) = if self.places().aside.contains(&file) {
+                (self.open_parts(true)?, self.address_of(file) + stretch.offset)
+            } else {
+                (self.open_to_write(file)?, stretch.offset)
+            };
+            let written = os::write_at(&open.file, &mut some, offset);
+            written.map_err(|source| StorageError::io(self.path(file), source))?;
         }
         Ok(())
     }
 
-    fn is_unchanged(&self, file: usize, open: &File) -> bool {
-        if !self.sealed.load(Ordering::Acquire) {
-            return true;
-        }
-        let now = open.metadata().ok().map(|facts| Stamp::of(&facts));
-        now.is_some() && self.known().stamps.get(file).copied().flatten() == now
+    pub(super) fn address_of(&self, file: usize) -> u64 {
+        self.layout().addresses(file).start
     }
 
     /// Takes note of how a changed file is now, and trusts none of its pieces until they are hashed again.
-    fn forget(&self, file: usize, open: &File) {
-        let stamp = open.metadata().ok().map(|facts| Stamp::of(&facts));
-        let pieces = self.pieces_of(file);
+    pub(super) fn forget(&self, file: usize, stamp: Option<Stamp>) {
         let mut known = self.known();
         if let Some(known) = known.stamps.get_mut(file) {
             *known = stamp;
         }
-        for piece in pieces {
+        for piece in self.pieces_of(file) {
             known.trusted.unset(piece);
             known.wrong.remove(&piece);
         }
     }
 
     /// The pieces that hold some byte of this file.
-    pub(super) fn pieces_of(&self, file: usize) -> Vec<PieceIndex> {
-        let addresses = self.layout.addresses(file);
+    pub(super) fn pieces_of(&self, file: usize) -> impl Iterator<Item = PieceIndex> + use<'_> {
+        let addresses = self.layout().addresses(file);
+        self.pieces_between(addresses.start, addresses.end)
+    }
+
+    fn pieces_between(&self, start: u64, end: u64) -> impl Iterator<Item = PieceIndex> + use<'_> {
         let length = u64::from(self.geometry().piece_length());
-        let numbers = addresses.start / length..addresses.end.div_ceil(length);
-        numbers
-            .filter_map(|number| self.geometry().piece(u32::try_from(number).ok()?))
-            .collect()
+        let numbers = start / length..end.div_ceil(length);
+        let numbers = if start < end { numbers } else { 0..0 };
+        numbers.filter_map(|number| self.geometry().piece(u32::try_from(number).ok()?))
     }
 
-    fn open_to_read(&self, file: usize) -> Result<Arc<OpenFile>, StorageError> {
-        if let Some(open) = self.pool.get((self.number, file)) {
-            return Ok(open);
-        }
-        let opened = if self.sealed.load(Ordering::Acquire) {
-            library::os::open_source(&self.path(file))
-        } else {
-            os::open_written(&self.root, &self.relative(file))
-        };
-        let opened = opened.map_err(|source| StorageError::Io {
-            path: self.path(file),
-            source,
-        })?;
-        Ok(self.keep(
-            file,
-            OpenFile {
-                file: opened,
-                writable: false,
-            },
-        ))
-    }
-
-    fn open_to_write(&self, file: usize) -> Result<Arc<OpenFile>, StorageError> {
-        if let Some(open) = self.pool.get((self.number, file)).filter(|open| open.writable) {
-            return Ok(open);
-        }
-        let io = |source| StorageError::Io {
-            path: self.path(file),
-            source,
-        };
-        let executable = self.info.files().get(file).is_some_and(|file| file.executable);
-        let opened = os::open_target(&self.root, &self.relative(file), executable).map_err(io)?;
-        let length = self.layout.addresses(file);
-        // A longer file of an earlier time would keep its tail and never agree with the torrent.
-        if opened.metadata().map_err(io)?.len() > length.end - length.start {
-            opened.set_len(length.end - length.start).map_err(io)?;
-        }
-        Ok(self.keep(
-            file,
-            OpenFile {
-                file: opened,
-                writable: true,
-            },
-        ))
-    }
-
-    fn keep(&self, file: usize, open: OpenFile) -> Arc<OpenFile> {
+    pub(super) fn keep(&self, slot: usize, open: OpenFile) -> Arc<OpenFile> {
         let open = Arc::new(open);
-        self.pool.keep((self.number, file), &open);
+        self.tools.pool.keep((self.number, slot), &open);
         open
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        self.pool.close_all(self.number);
+        self.tools.pool.close_all(self.number);
     }
 }
 

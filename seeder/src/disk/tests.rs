@@ -13,6 +13,7 @@ use shared::metainfo::{Info, Metainfo};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::storage::Tools;
 use super::*;
 use crate::clock::Clock;
 use crate::engine::Check;
@@ -81,7 +82,7 @@ impl Rig {
             progress: Arc::default(),
             stop: CancellationToken::new(),
         };
-        opening.open_waiting()
+        opening.look().settle()
     }
 
     fn piece(&self, number: u32) -> PieceIndex {
@@ -93,10 +94,17 @@ impl Rig {
         let source = Storage::new(
             Arc::clone(&self.info),
             self.path("source"),
-            Arc::new(FilePool::new(9)),
-            devices(),
+            Tools {
+                pool: Arc::new(FilePool::new(9)),
+                devices: devices(),
+                writes: false,
+                allocation: Allocation::Sparse,
+                parts: None,
+            },
         );
         let mut content = vec![0; self.info.geometry().length_of(piece) as usize];
+        source.seal();
+        assert!(source.check(piece).unwrap());
         source
             .read(self.info.geometry().start_of(piece), &mut content)
             .unwrap();
@@ -125,7 +133,7 @@ fn writer(opened: &Opened) -> Writer {
     Writer::new(opened, Clock::start(), 1 << 20)
 }
 
-fn devices() -> Arc<Devices> {
+pub(crate) fn devices() -> Arc<Devices> {
     Arc::new(Devices::new(Clock::start(), 1 << 10))
 }
 

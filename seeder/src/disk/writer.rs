@@ -1,19 +1,20 @@
 //! Brings a torrent's blocks to the disk: gathers them, has them hashed and written by threads that may wait, and tells
 //! the driver how it went. A disk that is full or read-only loses nothing: the work waits and is tried again.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use shared::geometry::{Block, PieceIndex};
+use shared::metainfo::PieceCheck;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::gather::{Gather, STRIPE, Task, Verify};
-use super::opening::Opened;
+use super::gather::{Gather, STRIPE};
+use super::job::{self, Done, Outcome, Work};
+use super::opened::Opened;
 use super::resume::Journal;
 use super::storage::{Storage, StorageError};
 use crate::clock::Clock;
@@ -62,8 +63,10 @@ pub(crate) struct Writer {
     journal: Option<Arc<Journal>>,
     clock: Clock,
     gather: Gather,
-    queue: VecDeque<Task>,
-    running: JoinSet<Vec<(Task, Outcome)>>,
+    queue: VecDeque<Work>,
+    running: JoinSet<Vec<(Work, Outcome)>>,
+    /// How far long pieces were hashed, while no task of theirs runs.
+    checks: BTreeMap<PieceIndex, PieceCheck>,
     /// Pieces with a task that runs: the tasks of one piece run one after another.
     busy: BTreeSet<PieceIndex>,
     /// Set while the disk is in trouble.
@@ -71,15 +74,6 @@ pub(crate) struct Writer {
     in_trouble: bool,
     /// Pieces whose work failed and is to be done again; the trouble is over when all of it is done.
     stuck: BTreeSet<PieceIndex>,
-}
-
-type Outcome = Result<Done, StorageError>;
-
-#[derive(Clone, Copy, Debug)]
-enum Done {
-    Written,
-    Verified(bool),
-    Gone,
 }
 
 impl Writer {
@@ -94,6 +88,7 @@ impl Writer {
             gather,
             queue: VecDeque::new(),
             running: JoinSet::new(),
+            checks: BTreeMap::new(),
             busy: BTreeSet::new(),
             retry_at: None,
             in_trouble: !opened.troubles.is_empty(),
@@ -104,14 +99,14 @@ impl Writer {
     /// Takes a block.
     pub(crate) fn store(&mut self, block: Block, data: Bytes) {
         let task = self.gather.store(block, data);
-        self.queue.extend(task);
+        self.queue.extend(task.map(Work::from));
         self.start();
     }
 
     /// Has a piece verified, all of whose blocks were stored.
     pub(crate) fn verify(&mut self, piece: PieceIndex) {
         let task = self.gather.complete(piece);
-        self.queue.push_back(task);
+        self.queue.push_back(task.into());
         self.start();
     }
 
@@ -153,7 +148,7 @@ impl Writer {
                 let job = tokio::task::spawn_blocking(move || {
                     // A disk that hangs keeps its turn, also when nobody waits for the job any more.
                     let _turn = turn;
-                    carry_out(&storage, journal.as_deref(), tasks)
+                    job::carry_out(&storage, journal.as_deref(), tasks)
                 });
                 job.await.unwrap_or_default()
             });
@@ -161,16 +156,20 @@ impl Writer {
     }
 
     /// The next tasks whose pieces are not busy: about a stripe of bytes, so that small pieces do not cost a job each.
-    fn next_tasks(&mut self) -> Vec<Task> {
+    fn next_tasks(&mut self) -> Vec<Work> {
         let (mut tasks, mut bytes, mut passed) = (Vec::new(), 0, VecDeque::new());
         while bytes < u64::from(STRIPE)
-            && let Some(task) = self.queue.pop_front()
+            && let Some(mut work) = self.queue.pop_front()
         {
-            if self.busy.insert(task.piece) {
-                bytes += task.bytes();
-                tasks.push(task);
+            let piece = work.task.piece;
+            if self.busy.insert(piece) {
+                bytes += work.task.credit;
+                if work.check.is_none() {
+                    work.check = self.checks.remove(&piece);
+                }
+                tasks.push(work);
             } else {
-                passed.push_back(task);
+                passed.push_back(work);
             }
         }
         passed.append(&mut self.queue);
@@ -178,23 +177,25 @@ impl Writer {
         tasks
     }
 
-    fn finished(&mut self, done: Vec<(Task, Outcome)>) -> Vec<DiskNews> {
+    fn finished(&mut self, done: Vec<(Work, Outcome)>) -> Vec<DiskNews> {
         let (mut news, mut credit) = (Vec::new(), 0);
-        for (task, outcome) in done {
-            self.busy.remove(&task.piece);
-            let (piece, bytes) = (task.piece, task.bytes());
+        for (work, outcome) in done {
+            let piece = work.task.piece;
+            self.busy.remove(&piece);
             match outcome {
                 Err(error) => {
                     news.extend(self.trouble(error));
                     self.stuck.insert(piece);
-                    self.queue.push_front(task);
+                    self.queue.push_front(work);
                     continue;
                 }
-                Ok(Done::Written) => (),
+                Ok(Done::Written) => {
+                    self.checks.extend(work.check.map(|check| (piece, check)));
+                }
                 Ok(Done::Verified(good)) => news.push(DiskNews::Verified { piece, good }),
                 Ok(Done::Gone) => news.push(DiskNews::Gone { piece }),
             }
-            credit += bytes;
+            credit += work.task.credit;
             self.stuck.remove(&piece);
             if self.stuck.is_empty() && std::mem::take(&mut self.in_trouble) {
                 news.push(DiskNews::Recovered);
@@ -209,65 +210,13 @@ impl Writer {
 
     fn trouble(&mut self, error: StorageError) -> Option<DiskNews> {
         self.retry_at = Some(self.clock.after(RETRY));
+        if matches!(error, StorageError::Moving { .. }) {
+            return None;
+        }
         let known = std::mem::replace(&mut self.in_trouble, true);
         (!known).then(|| DiskNews::Trouble {
             path: error.path().to_owned(),
             reason: error.reason(),
         })
-    }
-}
-
-fn carry_out(storage: &Storage, journal: Option<&Journal>, tasks: Vec<Task>) -> Vec<(Task, Outcome)> {
-    let done = tasks.into_iter().map(|task| {
-        let outcome = carry_out_one(storage, journal, &task);
-        (task, outcome)
-    });
-    done.collect()
-}
-
-fn carry_out_one(storage: &Storage, journal: Option<&Journal>, task: &Task) -> Outcome {
-    let piece = task.piece;
-    if task.verify == Some(Verify::InMemory) && !is_right(storage, task) {
-        return Ok(Done::Verified(false));
-    }
-    if let Some(journal) = journal {
-        journal.writing([piece])?;
-    }
-    let start = storage.geometry().start_of(piece);
-    for (begin, parts) in &task.runs {
-        storage.write(start + u64::from(*begin), parts)?;
-    }
-    match task.verify {
-        None => return Ok(Done::Written),
-        Some(Verify::InMemory) => storage.trust(piece),
-        Some(Verify::OnDisk) => match storage.check(piece) {
-            Ok(true) => (),
-            Ok(false) => return Ok(Done::Verified(false)),
-            Err(error) if is_gone(&error) => return Ok(Done::Gone),
-            Err(error) => return Err(error),
-        },
-    }
-    if let Some(journal) = journal {
-        journal.written([piece])?;
-    }
-    Ok(Done::Verified(true))
-}
-
-fn is_right(storage: &Storage, task: &Task) -> bool {
-    let parts: Vec<&[u8]> = task
-        .runs
-        .iter()
-        .flat_map(|(_, parts)| parts)
-        .map(Bytes::as_ref)
-        .collect();
-    storage.info().check_piece(task.piece, &parts.concat())
-}
-
-/// Somebody removed or shortened the file in the meantime.
-fn is_gone(error: &StorageError) -> bool {
-    match error {
-        StorageError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
-        StorageError::Short { .. } => true,
-        StorageError::Changed { .. } => false,
     }
 }

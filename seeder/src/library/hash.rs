@@ -54,7 +54,7 @@ pub fn hash(
 }
 
 /// So many pieces that a run is long enough for the disk, but every worker gets several.
-pub(super) fn run_length(piece_length: u32, piece_count: usize, threads: NonZeroUsize) -> usize {
+pub(crate) fn run_length(piece_length: u32, piece_count: usize, threads: NonZeroUsize) -> usize {
     let for_the_disk = (RUN_LENGTH / piece_length) as usize;
     let fair = piece_count / (8 * threads.get());
     for_the_disk.min(fair).max(1)

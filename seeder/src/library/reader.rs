@@ -64,9 +64,4 @@ impl Reader {
         }
         Ok(())
     }
-
-    /// Fills `room` with the bytes of a file from `offset` on.
-    pub fn fill(&mut self, file: (usize, &Path), offset: u64, room: &mut [u8]) -> io::Result<()> {
-        os::read_exact_at(self.open.file(file)?, room, offset)
-    }
 }

@@ -1,4 +1,5 @@
-//! Comparing what lies on a disk with a torrent, on all cores, for `verify`. The engine checks at its own pace, in `disk`.
+//! Comparing what lies on a disk with a torrent, on all cores: the report of `verify`, and the loop over pieces that the
+//! engine's checks go through too.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -8,15 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::bitfield::Bitfield;
 use shared::geometry::PieceIndex;
-use shared::metainfo::{File, FileKind, Info};
+use shared::metainfo::{File, FileKind, Info, PieceCheck};
 
 use super::hash::{HashError, on_all, run_length};
 use super::parts::{Map, Part};
 use super::progress::Progress;
 use super::reader::Reader;
-
-/// How much content all workers together may hold: whoever made the torrent chose the length of its pieces.
-const CONTENT_MAX: u32 = 512 * 1024 * 1024;
 
 /// What a comparison found.
 #[derive(Clone, Debug)]
@@ -82,6 +80,36 @@ pub fn check(
     })
 }
 
+/// Does the same with many pieces on several threads, each with a worker of its own: neighbours together, since disks like
+/// runs. Gives back what came of each, in order. Fails only if cancelled.
+pub(crate) fn each_piece<W, V: Clone + Default + Send>(
+    pieces: &[PieceIndex],
+    run: usize,
+    (threads, progress): (NonZeroUsize, &Progress),
+    worker: impl Fn() -> W + Sync,
+    judge: impl Fn(PieceIndex, &mut W) -> V + Sync,
+) -> Result<Vec<V>, HashError> {
+    let mut verdicts = vec![V::default(); pieces.len()];
+    let queue = Mutex::new(pieces.chunks(run).zip(verdicts.chunks_mut(run)));
+    on_all(threads, || {
+        let mut worker = worker();
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((pieces, verdicts)) = next else {
+                return Ok(());
+            };
+            for (piece, verdict) in pieces.iter().zip(verdicts) {
+                if progress.is_cancelled() {
+                    return Err(HashError::Cancelled);
+                }
+                *verdict = judge(*piece, &mut worker);
+            }
+        }
+    })?;
+    drop(queue);
+    Ok(verdicts)
+}
+
 /// What is known of a piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Verdict {
@@ -143,62 +171,35 @@ impl<'a> Check<'a> {
     }
 
     fn pieces(&self, threads: NonZeroUsize) -> Result<Vec<Verdict>, HashError> {
-        let geometry = self.info.geometry();
-        let mut verdicts = vec![Verdict::default(); geometry.piece_count() as usize];
-        let pieces: Vec<PieceIndex> = geometry.pieces().collect();
-        let affordable = (CONTENT_MAX / geometry.piece_length()) as usize;
-        let threads = NonZeroUsize::new(affordable)
-            .unwrap_or(NonZeroUsize::MIN)
-            .min(threads);
-        let run = run_length(geometry.piece_length(), pieces.len(), threads);
-        let queue = Mutex::new(pieces.chunks(run).zip(verdicts.chunks_mut(run)));
-        on_all(threads, || self.work(&queue))?;
-        Ok(verdicts)
+        let pieces: Vec<PieceIndex> = self.info.geometry().pieces().collect();
+        let run = run_length(self.info.geometry().piece_length(), pieces.len(), threads);
+        each_piece(
+            &pieces,
+            run,
+            (threads, self.progress),
+            Reader::default,
+            |piece, reader| self.judge(piece, reader),
+        )
     }
 
-    fn work<'q>(
-        &self,
-        queue: &Mutex<impl Iterator<Item = (&'q [PieceIndex], &'q mut [Verdict])>>,
-    ) -> Result<(), HashError> {
-        let mut worker = Worker {
-            reader: Reader::default(),
-            content: Vec::new(),
-        };
-        loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((pieces, verdicts)) = next else {
-                return Ok(());
-            };
-            for (piece, verdict) in pieces.iter().zip(verdicts) {
-                if self.progress.is_cancelled() {
-                    return Err(HashError::Cancelled);
-                }
-                *verdict = self.judge(*piece, &mut worker);
-            }
-        }
-    }
-
-    fn judge(&self, piece: PieceIndex, worker: &mut Worker) -> Verdict {
+    fn judge(&self, piece: PieceIndex, reader: &mut Reader) -> Verdict {
         let geometry = self.info.geometry();
         let (start, length) = (geometry.start_of(piece), u64::from(geometry.length_of(piece)));
-        let Worker { reader, content } = worker;
-        content.clear();
+        let Some(mut check) = self.info.check(piece) else {
+            return Verdict::Bad;
+        };
         for part in self.map.parts(start, length) {
-            let begin = content.len();
-            content.resize(
-                begin.saturating_add(usize::try_from(part.length()).unwrap_or(0)),
-                0,
-            );
-            let Part::File { file, offset, length } = part else {
-                continue;
-            };
-            self.progress.add(length);
-            let room = content.get_mut(begin..).unwrap_or_default();
-            if !self.fill(file, offset, room, reader) {
-                return Verdict::Unread;
+            match part {
+                Part::Zeros { length } => zeros(&mut check, length),
+                Part::File { file, offset, length } => {
+                    self.progress.add(length);
+                    if !self.feed(&mut check, (file, offset, length), reader) {
+                        return Verdict::Unread;
+                    }
+                }
             }
         }
-        if self.info.check_piece(piece, content) {
+        if self.info.agrees(check) {
             Verdict::Good
         } else {
             Verdict::Bad
@@ -206,15 +207,21 @@ impl<'a> Check<'a> {
     }
 
     /// Reads a range of a file, if it has one.
-    fn fill(&self, file: usize, offset: u64, room: &mut [u8], reader: &mut Reader) -> bool {
+    fn feed(
+        &self,
+        check: &mut PieceCheck,
+        (file, offset, length): (usize, u64, u64),
+        reader: &mut Reader,
+    ) -> bool {
         let Some(on_disk) = self.files.get(file) else {
             return false;
         };
-        let end = offset.saturating_add(room.len() as u64);
+        let end = offset.saturating_add(length);
         if !on_disk.actual.as_ref().is_ok_and(|actual| *actual >= end) {
             return false;
         }
-        let read = reader.fill((file, &on_disk.path), offset, room);
+        let take = |bytes: &[u8]| check.feed(bytes);
+        let read = reader.read((file, &on_disk.path), offset, length, take);
         if let Err(error) = &read {
             tracing::warn!(path = %on_disk.path.display(), %error, "cannot be read");
         }
@@ -289,10 +296,14 @@ impl<'a> Check<'a> {
     }
 }
 
-struct Worker {
-    reader: Reader,
-    /// The piece at hand.
-    content: Vec<u8>,
+/// Padding is hashed like everything else.
+fn zeros(check: &mut PieceCheck, mut length: u64) {
+    const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+    while length > 0 {
+        let now = length.min(ZEROS.len() as u64);
+        check.feed(ZEROS.get(..usize::try_from(now).unwrap_or(0)).unwrap_or_default());
+        length -= now;
+    }
 }
 
 /// Where a file lies below `root`: under its safe name or, where nothing is there, under the one that its maker gave it, if

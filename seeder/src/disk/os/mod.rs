@@ -14,6 +14,8 @@ use rustix::io::Errno;
 
 pub(super) use mounts::Mounts;
 
+use super::stamp::{Stamp, nanos};
+
 /// Cores that this process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -50,6 +52,11 @@ pub(super) fn open_written(root: &Path, relative: &Path) -> io::Result<File> {
         flags,
         Mode::empty(),
     )?))
+}
+
+/// Makes folders below `root`, none of which may be a symbolic link.
+pub(super) fn make_folders(root: &Path, folders: &Path) -> io::Result<()> {
+    descend(root, folders, true).map(drop)
 }
 
 /// Walks down folder by folder, each opened from the one above it.
@@ -125,6 +132,51 @@ pub(super) fn read_without_waiting(file: &File, into: &mut [u8], offset: u64) ->
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read_without_waiting(_file: &File, _into: &mut [u8], _offset: u64) -> bool {
     false
+}
+
+/// How an open file is, by what the system knows without asking a disk or a server.
+#[cfg(target_os = "linux")]
+pub(super) fn stamp_without_waiting(file: &File) -> Option<Stamp> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME | StatxFlags::INO;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let facts = statx(file, c"", flags, wanted).ok()?;
+    let (modified, changed) = (facts.stx_mtime, facts.stx_ctime);
+    Some(Stamp {
+        size: facts.stx_size,
+        modified: nanos(modified.tv_sec, modified.tv_nsec.into()),
+        changed: nanos(changed.tv_sec, changed.tv_nsec.into()),
+        inode: facts.stx_ino,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn stamp_without_waiting(_file: &File) -> Option<Stamp> {
+    None
+}
+
+/// Gives a file room for so many bytes, without making it longer: what is not written yet must not look as if it were.
+/// Where a file system cannot do that, nothing is done.
+#[cfg(target_os = "linux")]
+pub(super) fn allocate(file: &File, length: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn allocate(_file: &File, _length: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Moves a file to a name that nothing has; says whether both are on one file system, so that it could.
+pub(super) fn rename_fresh(from: &Path, to: &Path) -> io::Result<bool> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+        done => done.map(|()| true),
+    }
 }
 
 /// Asks the system to fetch this part of the file soon. A hint: failing, it costs speed and nothing else.
