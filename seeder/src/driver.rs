@@ -1,6 +1,7 @@
 //! One task owns one active torrent: the only loop that feeds its machine. It drains what the machine wants done, waits for
 //! sockets, disk, commands or the deadline, and tells the machine what happened. It decides nothing.
 
+mod files;
 mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +22,12 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::disk::{Credit, DiskNews, Opened, Writer};
-use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentKey, TorrentStatus};
+use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentStatus};
 use crate::net::handshake::HandshakeError;
 use crate::net::line::Line;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
 use crate::net::places::Place;
-use crate::net::uploader::{Outgoing, Trouble};
+use crate::net::uploader::Outgoing;
 use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
@@ -41,11 +42,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(3);
 /// News of all peers that may wait for the driver. Each holds at most what one read brought.
 const NEWS_MAX: usize = 64;
 
-/// How long to wait before files that cannot be finished are tried again.
-const RETRY: Duration = Duration::from_secs(3);
-
-/// So many files in trouble are named; more would drown the rest of the log.
-const TROUBLES_MAX: usize = 100;
+/// How often files are looked at that are being given or fetched.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The unit in which disk credit is handed out.
 pub(crate) const CREDIT_UNIT: usize = 16 * 1024;
@@ -94,6 +92,8 @@ enum Job {
     Leaves(PeerKey, Box<HashSpan>, Option<Vec<Hash>>),
     Sealed,
     Granted(Option<Credit>),
+    /// The files were looked at.
+    Looked(Vec<DiskNews>),
 }
 
 /// The task of one active torrent.
@@ -116,6 +116,10 @@ pub(crate) struct Driver {
     rest_at: Option<Instant>,
     /// Files in trouble that were named already.
     troubled: BTreeSet<PathBuf>,
+    /// The files are being looked at.
+    looking: bool,
+    /// Files of a finished download were changed by others.
+    hands_off: bool,
 }
 
 impl Driver {
@@ -158,6 +162,8 @@ impl Driver {
             credit,
             rest_at: None,
             troubled: BTreeSet::new(),
+            looking: false,
+            hands_off: false,
             shared,
             spec,
         };
@@ -177,6 +183,7 @@ impl Driver {
         let stop = self.shared.stop.clone();
         let timer = tokio::time::sleep_until(self.wake_at());
         let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        let mut look = tokio::time::interval(LOOK_EVERY);
         tokio::pin!(timer);
         loop {
             self.carry_out().await;
@@ -190,8 +197,9 @@ impl Driver {
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(job) = self.jobs.join_next() => self.finish_job(job),
                 Some(_) = self.pipes.join_next() => (),
-                news = disk_news(&mut self.writer) => self.hear_disk(news),
+                news = files::disk_news(&mut self.writer) => self.hear_disk(news),
                 _ = progress.tick(), if downloads => self.report_progress(),
+                _ = look.tick(), if !self.peers.is_empty() => self.look(),
                 () = &mut timer => if self.wake() { break },
                 () = stop.cancelled() => break,
             }
@@ -309,19 +317,6 @@ impl Driver {
         }
     }
 
-    fn store(&mut self, block: Block, data: bytes::Bytes) {
-        self.spec.counters.add_downloaded(data.len() as u64);
-        if let Some(writer) = &mut self.writer {
-            writer.store(block, data);
-        }
-    }
-
-    fn verify(&mut self, piece: PieceIndex) {
-        if let Some(writer) = &mut self.writer {
-            writer.verify(piece);
-        }
-    }
-
     fn dial(&mut self, address: SocketAddr) {
         let (shared, spec, ours) = (Arc::clone(&self.shared), Arc::clone(&self.spec), self.handshake());
         self.jobs.spawn(async move {
@@ -391,18 +386,12 @@ impl Driver {
             .set_left(status.total_bytes - status.have_bytes);
     }
 
-    /// All pieces are on disk: the files get their last touch, and from then on nothing is written.
-    fn finished(&mut self) {
-        self.writer = None;
-        self.credit = None;
-        if let Some(opened) = &self.opened {
-            let sealing = seal(Arc::clone(&self.shared), self.spec.key, opened.clone());
-            self.jobs.spawn(sealing);
-        }
-    }
-
     /// Something is to be written again: memory for it is asked for, and the disk opened with it.
     fn unfinished(&mut self) {
+        // What somebody changed in a finished download is his: nothing is written over it before it is checked again.
+        if self.hands_off {
+            return;
+        }
         let device = self.shared.devices.of(&self.spec.root);
         self.jobs
             .spawn(async move { Job::Granted(device.credit(CREDIT_MIN / CREDIT_UNIT).await) });
@@ -412,6 +401,7 @@ impl Driver {
         let bytes = (credit.units() * CREDIT_UNIT) as u64;
         self.credit = Some(credit);
         if let Some(mut opened) = self.opened.take() {
+            opened.storage.unseal();
             if let Some(have) = self.torrent.have() {
                 opened.have = have.clone();
             }
@@ -458,22 +448,6 @@ impl Driver {
                 self.peers.remove(&peer);
                 self.tell(Input::Disconnected { peer });
             }
-        }
-    }
-
-    fn report_trouble(&mut self, piece: PieceIndex, trouble: &Trouble) {
-        let Some(opened) = &self.opened else { return };
-        let (path, reason) = match trouble {
-            Trouble::Storage(error) => (error.path().to_owned(), error.reason()),
-            Trouble::Damaged => (opened.storage.path_of(piece), trouble.to_string()),
-        };
-        if self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.clone()) {
-            warn!(path = %path.display(), %reason, torrent = %self.spec.label, "cannot be served");
-            self.shared.event(Event::CannotServe {
-                key: self.spec.key,
-                path,
-                reason,
-            });
         }
     }
 
@@ -555,36 +529,15 @@ impl Driver {
                     self.open_disk(credit);
                 }
             }
+            Ok(Job::Looked(news)) => {
+                self.looking = false;
+                self.hear_disk(news);
+            }
             Ok(Job::Sealed) => {
                 info!(torrent = %self.spec.label, "complete");
                 self.shared.event(Event::Finished { key: self.spec.key });
             }
             Err(error) => warn!(%error, "a job of the driver came to nothing"),
-        }
-    }
-
-    fn hear_disk(&mut self, news: Vec<DiskNews>) {
-        let key = self.spec.key;
-        for news in news {
-            match news {
-                DiskNews::Credit(bytes) => self.tell(Input::Credit(bytes)),
-                DiskNews::Verified { piece, good } => self.tell(Input::Verified { piece, good }),
-                DiskNews::Gone { piece } => {
-                    self.tell(Input::StoreFailed { piece });
-                    self.tell(Input::DiskReady);
-                }
-                DiskNews::Trouble { path, reason } => {
-                    warn!(path = %path.display(), %reason, "the disk is in trouble; it is tried again");
-                    self.shared.event(Event::DiskTrouble { key, path, reason });
-                }
-                DiskNews::Lost { pieces, path, reason } => {
-                    warn!(path = %path.display(), %reason, torrent = %self.spec.label, "not what it was");
-                    self.shared.event(Event::CannotServe { key, path, reason });
-                    self.tell(Input::Lost { pieces });
-                }
-                DiskNews::Found { pieces } => self.tell(Input::Found { pieces }),
-                DiskNews::Recovered => self.shared.event(Event::DiskRecovered { key }),
-            }
         }
     }
 
@@ -630,32 +583,4 @@ fn file_spans(info: &Info) -> Arc<[FileSpan]> {
         padding: file.kind == FileKind::Padding,
     });
     spans.collect()
-}
-
-async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
-    match writer {
-        Some(writer) => writer.news().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Seals a finished torrent's files, trying until the disk lets it.
-async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Job {
-    loop {
-        let opened = opened.clone();
-        let sealed = tokio::task::spawn_blocking(move || {
-            opened.storage.finish()?;
-            opened.remember()
-        });
-        match sealed.await {
-            Ok(Err(error)) => {
-                let (path, reason) = (error.path().to_owned(), error.reason());
-                shared.event(Event::DiskTrouble { key, path, reason });
-            }
-            Ok(Ok(())) | Err(_) => break,
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-    shared.trackers.completed(key).await;
-    Job::Sealed
 }

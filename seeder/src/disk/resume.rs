@@ -79,7 +79,7 @@ impl Record {
     /// Reads a record; `None` where there is none of this torrent.
     pub(super) fn load(data: &Path, hash: InfoHash, storage: &Storage) -> Option<Self> {
         let file = File::open(path(data, hash)).ok()?;
-        let touched = Stamp::of(&file.metadata().ok()?).touched();
+        let touched = Stamp::of(&file.metadata().ok()?).modified;
         let mut text = Vec::new();
         file.take(LENGTH_MAX).read_to_end(&mut text).ok()?;
         Self::parse(&String::from_utf8_lossy(&text), hash, storage, touched)

@@ -185,7 +185,8 @@ impl Storage {
             .join(places.relative(&self.info, file, self.is_sealed()))
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
+    /// Nothing is written at present. Does not wait.
+    pub(crate) fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }
 

@@ -1,0 +1,161 @@
+//! The driver's way to the disk and back: blocks to write, files that are finished, and what became of files that other
+//! hands can reach.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::geometry::{Block, PieceIndex};
+use tracing::{info, warn};
+
+use super::{Driver, Job};
+use crate::disk::{DiskNews, Opened, Writer};
+use crate::engine::{Event, Shared, TorrentKey};
+use crate::net::uploader::Trouble;
+use crate::torrent::Input;
+
+/// How long to wait before files that cannot be finished are tried again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// So many files in trouble are named; more would drown the rest of the log.
+const TROUBLES_MAX: usize = 100;
+
+impl Driver {
+    pub(super) fn store(&mut self, block: Block, data: Bytes) {
+        self.spec.counters.add_downloaded(data.len() as u64);
+        if let Some(writer) = &mut self.writer {
+            writer.store(block, data);
+        }
+    }
+
+    pub(super) fn verify(&mut self, piece: PieceIndex) {
+        if let Some(writer) = &mut self.writer {
+            writer.verify(piece);
+        }
+    }
+
+    /// All that is wanted is on disk: the files get their last touch, and from then on nothing is written.
+    pub(super) fn finished(&mut self) {
+        self.writer = None;
+        self.credit = None;
+        if let Some(opened) = &self.opened {
+            let sealing = seal(Arc::clone(&self.shared), self.spec.key, opened.clone());
+            self.jobs.spawn(sealing);
+        }
+    }
+
+    pub(super) fn report_trouble(&mut self, piece: PieceIndex, trouble: &Trouble) {
+        let Some(opened) = &self.opened else { return };
+        let (path, reason) = match trouble {
+            Trouble::Storage(error) => (error.path().to_owned(), error.reason()),
+            Trouble::Damaged => (opened.storage.path_of(piece), trouble.to_string()),
+        };
+        // Nobody is promised what cannot be given; it is looked for again.
+        opened.storage.lose(piece);
+        self.cannot_serve(path, reason);
+        self.take_back(vec![piece]);
+        self.look();
+    }
+
+    fn cannot_serve(&mut self, path: PathBuf, reason: String) {
+        if self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.clone()) {
+            warn!(path = %path.display(), %reason, torrent = %self.spec.label, "cannot be served");
+            let key = self.spec.key;
+            self.shared.event(Event::CannotServe { key, path, reason });
+        }
+    }
+
+    /// Has the files looked at, unless that is being done.
+    pub(super) fn look(&mut self) {
+        let Some(opened) = self.opened.clone().filter(|_| !self.looking) else {
+            return;
+        };
+        self.looking = true;
+        self.jobs.spawn(async move {
+            let turn = opened.storage.device().job().await;
+            let looked = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                opened.look()
+            });
+            Job::Looked(looked.await.unwrap_or_default())
+        });
+    }
+
+    /// These pieces are claimed no longer. What somebody changed in a finished download is his: it is not fetched again before
+    /// the torrent is checked.
+    fn take_back(&mut self, pieces: Vec<PieceIndex>) {
+        let opened = self.opened.as_ref();
+        self.hands_off |= opened.is_some_and(|opened| opened.storage.is_sealed());
+        self.tell(Input::Lost { pieces });
+    }
+
+    pub(super) fn hear_disk(&mut self, news: Vec<DiskNews>) {
+        let key = self.spec.key;
+        for news in news {
+            match news {
+                DiskNews::Credit(bytes) => self.tell(Input::Credit(bytes)),
+                DiskNews::Verified { piece, good } => self.tell(Input::Verified { piece, good }),
+                DiskNews::Gone { piece } => {
+                    self.tell(Input::StoreFailed { piece });
+                    self.tell(Input::DiskReady);
+                }
+                DiskNews::Trouble { path, reason } => {
+                    warn!(path = %path.display(), %reason, torrent = %self.spec.label,
+                        "the disk is in trouble; it is tried again");
+                    self.shared.event(Event::DiskTrouble { key, path, reason });
+                }
+                DiskNews::Lost {
+                    mut pieces,
+                    path,
+                    reason,
+                } => {
+                    let have = self.torrent.have();
+                    pieces.retain(|piece| have.is_some_and(|have| have.has(*piece)));
+                    if !pieces.is_empty() {
+                        self.troubled.remove(&path);
+                        self.cannot_serve(path, reason);
+                        self.take_back(pieces);
+                        self.count_left();
+                    }
+                }
+                DiskNews::Found { pieces } => {
+                    info!(torrent = %self.spec.label, pieces = pieces.len(), "there again");
+                    self.tell(Input::Found { pieces });
+                    self.count_left();
+                }
+                DiskNews::Recovered => self.shared.event(Event::DiskRecovered { key }),
+            }
+        }
+    }
+}
+
+pub(super) async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
+    match writer {
+        Some(writer) => writer.news().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Seals a finished torrent's files, trying until the disk lets it.
+async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Job {
+    loop {
+        let opened = opened.clone();
+        let turn = opened.storage.device().job().await;
+        let sealed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            opened.storage.finish()?;
+            opened.remember()
+        });
+        match sealed.await {
+            Ok(Err(error)) => {
+                let (path, reason) = (error.path().to_owned(), error.reason());
+                shared.event(Event::DiskTrouble { key, path, reason });
+            }
+            Ok(Ok(())) | Err(_) => break,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    shared.trackers.completed(key).await;
+    Job::Sealed
+}
