@@ -285,6 +285,21 @@ impl Session {
         }
     }
 
+    /// Bytes of memory that it holds, lists that strangers fill at their bounds.
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let bits = match &self.pieces {
+            Pieces::Known(bits) => bits.as_bytes().len(),
+            Pieces::Claimed(_) => 0,
+        };
+        // A tree of entries is up to twice as large as they are.
+        let asked = 2 * REQQ_DEFAULT as usize * (2 * size_of::<Block>());
+        let late = 4 * REQQ_DEFAULT as usize * size_of::<Block>();
+        let withheld = WITHHELD_MAX * 2 * (size_of::<PieceIndex>() + size_of::<Moment>());
+        let fast = ALLOWED_FAST_MAX * 2 * size_of::<PieceIndex>();
+        size_of::<Self>() + bits + asked + late + withheld + fast
+    }
+
     /// It is no peer, but a server that answers requests.
     pub(super) fn is_web(&self) -> bool {
         matches!(self.direction, Direction::Web(_))

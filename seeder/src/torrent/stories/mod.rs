@@ -2,6 +2,8 @@
 
 mod hashes;
 
+mod taking;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use shared::id::{InfoHash, PeerId};
 use shared::moment::Moment;
 use shared::peer_wire::{Handshake, Message, Reserved, Span};
 
+use super::session::Session;
 use super::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Torrent, Why};
 
 const OURS: PeerId = PeerId([50; 20]);
@@ -849,7 +852,7 @@ proptest! {
     #[test]
     fn whatever_strangers_say_the_torrent_keeps_its_head(
         kind in 0..4,
-        steps in prop::collection::vec((0_u8..3, 0..9, any_message()), 1..150),
+        steps in prop::collection::vec((0_u8..3, 0..12, any_message()), 1..150),
     ) {
         let mut story = match kind {
             0 => Story::seed(),
@@ -866,6 +869,9 @@ proptest! {
                 (4, _) => story.tell(Input::Credit(16_384)),
                 (5, _) if peer == 0 => story.tell(Input::StoreFailed { piece: geometry().piece(9).unwrap() }),
                 (5, _) => story.tell(Input::DiskReady),
+                (9, _) => story.tell(Input::Wishes(super::Wishes { sequential: peer == 0, ..super::Wishes::default() })),
+                (10, _) => story.tell(Input::Lost { pieces: geometry().pieces().skip(7 + usize::from(peer)).collect() }),
+                (11, _) if peer == 0 => story.tell(Input::Found { pieces: geometry().pieces().skip(8).collect() }),
                 _ => story.hear(peer, message),
             };
             for output in outputs {
@@ -873,6 +879,7 @@ proptest! {
                     Output::Send { peer, message: Message::Request(span) } => {
                         owed.push((u8::try_from(peer.0).unwrap(), span));
                     }
+                    Output::Unfinished => _ = story.tell(Input::Disk { credit: 10 * 16_384 }),
                     Output::Verify { piece } => _ = story.tell(Input::Verified { piece, good: step > 2 }),
                     _ => (),
                 }
