@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::Rng;
-use shared::geometry::{BLOCK_LENGTH, Block, PieceIndex};
+use shared::geometry::{BLOCK_LENGTH, Block, Geometry, PieceIndex};
 use shared::moment::Moment;
 use shared::peer_wire::{Message, Span};
 
@@ -323,7 +323,7 @@ impl Torrent {
 
     /// How many blocks a web seed is asked for at least: whole pieces, if they are not too long.
     fn run(&self) -> usize {
-        let length = self.geometry().map_or(0, |geometry| geometry.piece_length());
+        let length = self.geometry().map_or(0, Geometry::piece_length);
         (length.div_ceil(BLOCK_LENGTH) as usize).min(RUN_MAX)
     }
 

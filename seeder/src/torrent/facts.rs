@@ -11,6 +11,10 @@ use super::session::{Pieces, Session};
 
 /// One peer, as far as the rules know it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "BEP 3 is four of them, and each changes by itself"
+)]
 pub struct PeerFacts {
     pub peer: PeerKey,
     pub address: SocketAddr,

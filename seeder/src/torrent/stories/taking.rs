@@ -70,8 +70,8 @@ fn only_what_is_wanted_is_asked_for_and_all_of_it_is_the_end() {
     assert!(done.contains(&Output::Finished));
     assert!(sent(1, &done).contains(&Message::NotInterested));
     assert!(story.torrent.is_finished() && !story.torrent.is_complete());
-    let states = story.torrent.piece_states();
-    assert_eq!(states[2..4], [PieceState::Skipped, PieceState::Verified]);
+    let drawn = story.torrent.piece_states();
+    assert_eq!(drawn[2..4], [PieceState::Skipped, PieceState::Verified]);
     assert_eq!(story.torrent.availability()[..4], [1, 0, 0, 1]);
 }
 
