@@ -90,7 +90,7 @@ impl Client {
             source,
             folder: into,
             scratch: home.scratch,
-            hidden: home.hidden,
+            terms: home.terms,
             whole: false,
         })
     }
@@ -104,7 +104,7 @@ impl Client {
             source: &source,
             folder: content,
             scratch: home.scratch,
-            hidden: home.hidden,
+            terms: home.terms,
             whole: true,
         })
     }
@@ -127,8 +127,18 @@ pub(crate) struct Home<'a> {
     pub(crate) host: &'a Host,
     /// For the client's own files.
     pub(crate) scratch: &'a Path,
-    /// It takes encrypted handshakes and RC4, and nothing else.
-    pub(crate) hidden: bool,
+    pub(crate) terms: Terms,
+}
+
+/// What a client says of encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Terms {
+    /// Plain handshakes first, where it can be told so.
+    Plain,
+    /// Encrypted handshakes first, where it can be told so.
+    Willing,
+    /// Encrypted handshakes and RC4, and nothing else.
+    Hidden,
 }
 
 /// What one client is to do.
@@ -137,9 +147,15 @@ struct Task<'a> {
     source: &'a Source,
     folder: &'a Path,
     scratch: &'a Path,
-    hidden: bool,
+    terms: Terms,
     /// It has everything already, and seeds.
     whole: bool,
+}
+
+impl Task<'_> {
+    fn is_hidden(&self) -> bool {
+        self.terms == Terms::Hidden
+    }
 }
 
 /// The python that has libtorrent: whichever the machine's own has, else Debian's.
@@ -174,7 +190,7 @@ fn libtorrent(task: &Task<'_>) -> Peer {
         .arg(task.folder)
         .args(["--listen", &format!("0.0.0.0:{PORT},[::]:{PORT}")])
         .args(task.whole.then_some("--seed"))
-        .args(task.hidden.then_some("--hidden"));
+        .args(task.is_hidden().then_some("--hidden"));
     Peer {
         running: abroad(program, task).start(),
         finish: Finish::Says("seeding"),
@@ -189,10 +205,10 @@ fn transmission(task: &Task<'_>) -> Peer {
     let program = Program::named("transmission-cli")
         .args([
             "--no-portmap",
-            if task.hidden {
-                "--encryption-required"
-            } else {
-                "--encryption-tolerated"
+            match task.terms {
+                Terms::Plain => "--encryption-tolerated",
+                Terms::Willing => "--encryption-preferred",
+                Terms::Hidden => "--encryption-required",
             },
             "--no-uplimit",
             "--no-downlimit",
@@ -231,8 +247,8 @@ fn aria2(task: &Task<'_>) -> Peer {
             "--bt-save-metadata=false",
             "--disable-ipv6=false",
         ])
-        .args(task.hidden.then_some("--bt-require-crypto=true"))
-        .args(task.hidden.then_some("--bt-min-crypto-level=arc4"))
+        .args(task.is_hidden().then_some("--bt-require-crypto=true"))
+        .args(task.is_hidden().then_some("--bt-min-crypto-level=arc4"))
         .arg(format!("--listen-port={PORT}"))
         .arg(format!("--dir={}", task.folder.display()));
     let program = if task.whole {
@@ -255,7 +271,7 @@ fn qbittorrent(task: &Task<'_>) -> Peer {
          Session\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Encryption={}\nSession\\BTProtocol=TCP\n\
          Session\\QueueingSystemEnabled=false\n[Network]\nPortForwardingEnabled=false\n\
          [Preferences]\nWebUI\\Enabled=false\n[AutoRun]\nenabled=true\nprogram={}\n",
-        u8::from(task.hidden),
+        u8::from(task.is_hidden()),
         bell.rope().display()
     );
     fs::write(folder.join("qBittorrent.conf"), settings).unwrap();
@@ -284,7 +300,7 @@ fn rtorrent(task: &Task<'_>) -> Peer {
          schedule2 = start,0,0,\"load.start=\\\"{}\\\"\"\n",
         task.folder.display(),
         session.display(),
-        if task.hidden {
+        if task.is_hidden() {
             "allow_incoming,try_outgoing,require,require_RC4"
         } else {
             // What it does unasked.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::rig::{Host, Lab, Program, Running, digests};
 
-use crate::clients::{Client, Home, PORT, Source};
+use crate::clients::{Client, Home, PORT, Source, Terms};
 use crate::scene::{Scene, check_same};
 
 /// Debian's package `plasma-workspace-wallpapers`.
@@ -78,7 +78,7 @@ fn cross_from_our_share_to_everyone() {
         let home = Home {
             host: &lab.host(),
             scratch: &place(&format!("{name}-state")),
-            hidden: false,
+            terms: Terms::Plain,
         };
         peers.push((client, client.leech(&home, source, &place(&name))));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tests::rig::{Digests, Host, Lab, Program, Running, ask_until, digests, fill_folder};
 
-use crate::clients::{Client, Home, PORT, Peer, Source};
+use crate::clients::{Client, Home, PORT, Peer, Source, Terms};
 
 /// What one step may take. Transmission needs a quarter of a minute for any transfer, and six tests share two cores.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
@@ -196,6 +196,14 @@ impl Scene {
         assert_eq!(got.json()["event"], "done");
     }
 
+    fn their_terms(&self) -> Terms {
+        match self.insists {
+            Insists::Nobody => Terms::Plain,
+            Insists::We => Terms::Willing,
+            Insists::They => Terms::Hidden,
+        }
+    }
+
     fn our_terms(&self) -> [&'static str; 2] {
         let when = if self.insists == Insists::We {
             "require"
@@ -211,7 +219,7 @@ impl Scene {
         let home = Home {
             host: &self.host(),
             scratch: &self.place("client"),
-            hidden: self.insists == Insists::They,
+            terms: self.their_terms(),
         };
         client.leech(&home, source, into)
     }
@@ -226,7 +234,7 @@ impl Scene {
             let home = Home {
                 host: &self.host(),
                 scratch: &scratch,
-                hidden: self.insists == Insists::They,
+                terms: self.their_terms(),
             };
             let mut peer = client.seed(&home, &torrent.file, torrent.holder());
             let seeds = ask_until("another client that seeds", LIMIT, || {

@@ -92,26 +92,26 @@ async fn dial(dialer: &Dialer, address: SocketAddr) -> Result<(Line, Handshake),
 }
 
 /// What becomes of a call where these policies meet; bytes must cross both ways.
-async fn check(caller: Policy, called: Policy, expected: &str) {
-    let mut host = host(called);
-    let met = match dial(&dialer(caller), host.address).await {
+async fn check(ours: Policy, theirs: Policy, expected: &str) {
+    let mut host = host(theirs);
+    let met = match dial(&dialer(ours), host.address).await {
         Err(_) => "nothing",
-        Ok((mut ours, theirs)) => {
-            assert_eq!(theirs, handshake(b'H'));
+        Ok((mut outer, answer)) => {
+            assert_eq!(answer, handshake(b'H'));
             let (mut line, visitor) = host.visitors.recv().await.unwrap();
             assert_eq!(visitor, handshake(b'C'));
-            assert_eq!(ours.is_encrypted(), line.is_encrypted());
+            assert_eq!(outer.is_encrypted(), line.is_encrypted());
             for (from, to) in [(0, 1), (1, 0)] {
-                let mut ends = [&mut ours, &mut line];
+                let ends = [&mut outer, &mut line];
                 ends[from].write_all(b"bytes").await.unwrap();
                 let mut heard = [0; 5];
                 ends[to].read_exact(&mut heard).await.unwrap();
                 assert_eq!(&heard, b"bytes");
             }
-            if ours.is_encrypted() { "hidden" } else { "plain" }
+            if outer.is_encrypted() { "hidden" } else { "plain" }
         }
     };
-    assert_eq!(met, expected, "{caller:?} calls {called:?}");
+    assert_eq!(met, expected, "{ours:?} calls {theirs:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::announce::AnnounceRequest;
+use shared::announce::{AnnounceRequest, Crypto};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -68,7 +68,7 @@ fn start() -> (Trackers, mpsc::Receiver<TrackerEvent>) {
         peer_id: PeerId(*b"-KS0100-abcdefghijkl"),
         listen: vec!["0.0.0.0:4001".parse().unwrap(), "[::]:4002".parse().unwrap()],
         clock: Clock::start(),
-        crypto: shared::announce::Crypto::Supported,
+        crypto: Crypto::Supported,
     };
     Trackers::start(settings).unwrap()
 }
@@ -103,7 +103,7 @@ async fn a_torrent_is_announced_with_our_real_port_and_numbers() {
         (HASH, 4001, 5, Event::Started)
     );
     assert!(asked.compact && asked.key.is_some());
-    assert_eq!(asked.crypto, shared::announce::Crypto::Supported);
+    assert_eq!(asked.crypto, Crypto::Supported);
     let heard = events.recv().await.unwrap();
     assert_eq!(
         (heard.key, heard.info_hash, &heard.url),

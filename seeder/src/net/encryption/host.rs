@@ -189,8 +189,8 @@ impl Host {
             return Ok((At::Pad { secret }, Some(Need::Bytes)));
         };
         self.heard.advance(pad + mark.len() + hidden.as_bytes().len());
-        let mask = hidden.hidden(&secret);
-        Ok((At::Torrent { secret }, Some(Need::Torrent(mask))))
+        let shown = hidden.hidden(&secret);
+        Ok((At::Torrent { secret }, Some(Need::Torrent(shown))))
     }
 
     fn offer(&mut self, ours: Rc4, mut theirs: Rc4) -> Result<(At, Option<Need>), Refusal> {
