@@ -66,7 +66,7 @@ impl Owner {
     #[track_caller]
     fn run(&self) -> Running {
         let running = self
-            .program(&["run", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .program(&["run", "--listen", "127.0.0.1:0", "--admin", "off"])
             .start();
         self.list();
         running

@@ -50,6 +50,8 @@ pub struct Details {
     pub summary: Summary,
     pub options: OptionFacts,
     pub files: Vec<FileFacts>,
+    /// The summary counts them as `peers`.
+    #[serde(rename = "peer_list")]
     pub peers: Vec<PeerFacts>,
     pub trackers: Vec<TrackerFacts>,
     pub web_seeds: Vec<String>,
