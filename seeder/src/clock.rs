@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{Timestamp, Zoned};
 use shared::moment::Moment;
 use tokio::time::Instant;
 
@@ -22,6 +23,27 @@ impl Clock {
     /// The time now.
     pub fn now(self) -> Moment {
         Moment::START + self.start.elapsed()
+    }
+
+    /// The seconds since 1970 that this moment is, by the system's clock as it stands now.
+    pub fn unix(self, moment: Moment) -> i64 {
+        let wall = Timestamp::now().as_millisecond();
+        let now = i64::try_from(self.now().as_millis()).unwrap_or(i64::MAX);
+        let then = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
+        (wall - now + then).div_euclid(1_000)
+    }
+
+    /// The seconds since 1970 now.
+    pub fn unix_now(self) -> i64 {
+        self.unix(self.now())
+    }
+
+    /// The day of the week (Monday is 0) and the minute of the day, where the program runs.
+    pub fn weekday_and_minute(self) -> (u8, u16) {
+        let now = Zoned::now();
+        let weekday = now.weekday().to_monday_zero_offset().unsigned_abs();
+        let minute = i16::from(now.hour()) * 60 + i16::from(now.minute());
+        (weekday, minute.unsigned_abs())
     }
 
     /// The instant so far from now.

@@ -1,6 +1,6 @@
 //! What is counted: by the torrent, for its trackers; by the process, for Prometheus.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use edge::exposition::{self, counter, gauge, process, sample};
 use prometheus::proto::MetricFamily;
@@ -13,6 +13,8 @@ pub struct Counters {
     uploaded: AtomicU64,
     downloaded: AtomicU64,
     left: AtomicU64,
+    /// All that is wanted is there, and not all is (BEP 21).
+    partial: AtomicBool,
 }
 
 impl Counters {
@@ -37,6 +39,15 @@ impl Counters {
     /// Bytes that are not yet verified on disk.
     pub fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
+    }
+
+    /// A partial seed: all that is wanted is there, and not all is (BEP 21).
+    pub fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_partial(&self, partial: bool) {
+        self.partial.store(partial, Ordering::Relaxed);
     }
 
     pub(crate) fn add_uploaded(&self, bytes: u64) {

@@ -1,6 +1,8 @@
 //! When to announce to whom, and with which event (BEP 3, 12, 31). One tracker of every tier is asked at a time; who fails
 //! is followed by the next of its tier at once, who answers moves to the tier's front. The edge does the asking.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -34,17 +36,21 @@ pub enum Input {
     Stop,
     /// The tracker answered; zero where it named no interval.
     Answered {
-        tracker: String,
+        tracker: Arc<str>,
         interval: Duration,
         min_interval: Option<Duration>,
     },
     /// The tracker refused or did not answer.
     Failed {
-        tracker: String,
+        tracker: Arc<str>,
         retry_in: Option<RetryIn>,
     },
     /// Peers are few: ask as early as the trackers allow.
     WantPeers,
+    /// Somebody insists: ask now, whatever the trackers allow.
+    Insist,
+    /// Other tiers from now on. Trackers that stay are not asked anew; those that go are told goodbye.
+    Trackers(Arc<[Vec<Arc<str>>]>),
     /// The deadline is reached.
     Tick,
 }
@@ -52,7 +58,7 @@ pub enum Input {
 /// Announce this. [`Input::Answered`] or [`Input::Failed`] must follow, unless the event is `stopped`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announce {
-    pub tracker: String,
+    pub tracker: Arc<str>,
     pub event: Event,
     pub numwant: u32,
 }
@@ -79,7 +85,7 @@ struct Tier {
     /// Never empty. The first is the one that answered last.
     trackers: Vec<Tracker>,
     /// The tracker that is being asked, and the event it is told.
-    asking: Option<(String, Event)>,
+    asking: Option<(Arc<str>, Event)>,
     /// When the tier's turn comes.
     next: Moment,
     /// Not sooner than this, also where peers are wanted.
@@ -88,7 +94,7 @@ struct Tier {
 
 #[derive(Debug)]
 struct Tracker {
-    url: String,
+    url: Arc<str>,
     /// It has answered a `started`.
     knows_us: bool,
     /// It needs not be told `completed` any more.
@@ -96,25 +102,27 @@ struct Tracker {
     failures: u32,
     /// `None`: never again.
     retry: Option<Moment>,
+    /// When it last answered.
+    last: Option<Moment>,
+}
+
+/// Where one tracker stands, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackerState {
+    pub url: Arc<str>,
+    pub tier: usize,
+    pub asked_now: bool,
+    pub failures: u32,
+    pub last: Option<Moment>,
+    /// When it will be asked, if it is its tier's turn to be; `None` if never again.
+    pub next: Option<Moment>,
 }
 
 impl Announcer {
     /// Reads the tiers of a torrent: each is shuffled once, a URL counts only at its first place.
-    pub fn new(tiers: Vec<Vec<String>>, rng: &mut impl Rng) -> Self {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut kept = Vec::new();
-        for mut urls in tiers {
-            urls.retain(|url| seen.len() < TRACKERS_MAX && seen.insert(url.clone()));
-            urls.shuffle(rng);
-            if !urls.is_empty() {
-                kept.push(Tier {
-                    trackers: urls.into_iter().map(Tracker::new).collect(),
-                    ..Tier::default()
-                });
-            }
-        }
+    pub fn new(tiers: &[Vec<Arc<str>>], rng: &mut impl Rng) -> Self {
         Self {
-            tiers: kept,
+            tiers: read_tiers(tiers, rng),
             state: State::Waiting,
             completed: false,
             outputs: Vec::new(),
@@ -132,10 +140,13 @@ impl Announcer {
                 interval,
                 min_interval,
             } => {
-                self.answered(now, &tracker, interval, min_interval);
+                let interval = until_next(interval, min_interval);
+                self.answered(now, &tracker, interval, rng);
             }
             Input::Failed { tracker, retry_in } => self.failed(now, &tracker, retry_in, rng),
             Input::WantPeers => self.hurry(now),
+            Input::Insist => self.insist(now),
+            Input::Trackers(tiers) => self.replace(now, &tiers, rng),
             Input::Tick => (),
         }
         if self.state == State::Running {
@@ -191,42 +202,28 @@ impl Announcer {
             for tracker in &tier.trackers {
                 // One that is just being told `started` may know us by now.
                 if tracker.knows_us || asked.as_ref() == Some(&tracker.url) {
-                    let tracker = tracker.url.clone();
-                    self.outputs.push(Announce {
-                        tracker,
-                        event: Event::Stopped,
-                        numwant: 0,
-                    });
+                    self.outputs.push(goodbye(Arc::clone(&tracker.url)));
                 }
             }
         }
     }
 
-    fn answered(&mut self, now: Moment, url: &str, interval: Duration, min_interval: Option<Duration>) {
+    fn answered(&mut self, now: Moment, url: &str, wait: Wait, rng: &mut impl Rng) {
         let Some((tier, event)) = self.asked(url) else {
             return;
         };
-        if let Some(place) = tier.trackers.iter().position(|tracker| tracker.url == url) {
+        if let Some(place) = tier.trackers.iter().position(|tracker| &*tracker.url == url) {
             let mut tracker = tier.trackers.remove(place);
             tracker.failures = 0;
             tracker.retry = Some(Moment::START);
             tracker.knows_us = true;
+            tracker.last = Some(now);
             // A `started` that found nothing missing needs no `completed`; one that did is followed by it below.
             tracker.knows_completion |= event == Event::Completed;
             tier.trackers.insert(0, tracker);
         }
-        let interval = if interval.is_zero() {
-            INTERVAL_DEFAULT
-        } else {
-            interval
-        };
-        let interval = interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
-        let least = min_interval
-            .unwrap_or(MIN_INTERVAL_DEFAULT)
-            .min(interval)
-            .max(INTERVAL_MIN);
-        tier.next = now + interval;
-        tier.earliest = now + least;
+        tier.next = now + wait.spread(event, rng);
+        tier.earliest = now + wait.least;
         if self.completed {
             self.tell_completion(now);
         }
@@ -244,7 +241,7 @@ impl Announcer {
 
     fn failed(&mut self, now: Moment, url: &str, retry_in: Option<RetryIn>, rng: &mut impl Rng) {
         let Some((tier, _)) = self.asked(url) else { return };
-        if let Some(tracker) = tier.trackers.iter_mut().find(|tracker| tracker.url == url) {
+        if let Some(tracker) = tier.trackers.iter_mut().find(|tracker| &*tracker.url == url) {
             tracker.failures = tracker.failures.saturating_add(1);
             tracker.retry = match retry_in {
                 Some(RetryIn::Never) => None,
@@ -261,9 +258,70 @@ impl Announcer {
         }
     }
 
+    fn insist(&mut self, now: Moment) {
+        for tier in &mut self.tiers {
+            tier.next = now;
+            for tracker in &mut tier.trackers {
+                tracker.retry = Some(now);
+            }
+        }
+    }
+
+    fn replace(&mut self, now: Moment, tiers: &[Vec<Arc<str>>], rng: &mut impl Rng) {
+        let mut known = BTreeMap::new();
+        for tier in self.tiers.drain(..) {
+            for tracker in tier.trackers {
+                let asking = tier.asking.clone().filter(|(url, _)| *url == tracker.url);
+                known.insert(Arc::clone(&tracker.url), (tracker, asking, tier.next, tier.earliest));
+            }
+        }
+        self.tiers = read_tiers(tiers, rng);
+        for tier in &mut self.tiers {
+            let mut is_new = true;
+            tier.next = now;
+            for tracker in &mut tier.trackers {
+                if let Some((old, asking, next, earliest)) = known.remove(&tracker.url) {
+                    is_new &= !old.knows_us;
+                    *tracker = old;
+                    tier.asking = tier.asking.take().or(asking);
+                    (tier.next, tier.earliest) = (next, earliest);
+                } else {
+                    tracker.knows_completion = self.completed;
+                }
+            }
+            if is_new {
+                tier.next = now;
+            }
+        }
+        if self.state == State::Running {
+            let gone = known.into_values();
+            let goodbyes = gone.filter(|(tracker, asking, ..)| tracker.knows_us || asking.is_some());
+            self.outputs
+                .extend(goodbyes.map(|(tracker, ..)| goodbye(tracker.url)));
+        }
+    }
+
+    /// Where each tracker stands.
+    pub fn trackers(&self) -> impl Iterator<Item = TrackerState> + '_ {
+        let of_tier = |(number, tier): (usize, &'_ Tier)| {
+            let asked = tier.asking.as_ref().map(|(url, _)| Arc::clone(url));
+            let (next, running) = (tier.next, self.state == State::Running);
+            let states = tier.trackers.iter().map(move |tracker| TrackerState {
+                url: Arc::clone(&tracker.url),
+                tier: number,
+                asked_now: asked.as_ref() == Some(&tracker.url),
+                failures: tracker.failures,
+                last: tracker.last,
+                next: tracker.retry.filter(|_| running).map(|retry| retry.max(next)),
+            });
+            states.collect::<Vec<_>>()
+        };
+        self.tiers.iter().enumerate().flat_map(of_tier)
+    }
+
     /// Ends the question that was put to this tracker.
     fn asked(&mut self, url: &str) -> Option<(&mut Tier, Event)> {
-        let asks = |tier: &&mut Tier| tier.asking.as_ref().is_some_and(|(asked, _)| asked == url);
+        let asks = |tier: &&mut Tier| tier.asking.as_ref().is_some_and(|(asked, _)| &**asked == url);
         let tier = self.tiers.iter_mut().find(asks)?;
         let (_, event) = tier.asking.take()?;
         Some((tier, event))
@@ -297,13 +355,14 @@ impl Tier {
 }
 
 impl Tracker {
-    fn new(url: String) -> Self {
+    fn new(url: Arc<str>) -> Self {
         Self {
             url,
             knows_us: false,
             knows_completion: false,
             failures: 0,
             retry: Some(Moment::START),
+            last: None,
         }
     }
 
@@ -318,6 +377,67 @@ impl Tracker {
             Event::None
         }
     }
+}
+
+/// How long a tracker wants to be left alone.
+#[derive(Clone, Copy)]
+struct Wait {
+    interval: Duration,
+    least: Duration,
+}
+
+/// Strangers' numbers within our bounds.
+fn until_next(interval: Duration, min_interval: Option<Duration>) -> Wait {
+    let interval = if interval.is_zero() {
+        INTERVAL_DEFAULT
+    } else {
+        interval
+    };
+    let interval = interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
+    let least = min_interval
+        .unwrap_or(MIN_INTERVAL_DEFAULT)
+        .min(interval)
+        .max(INTERVAL_MIN);
+    Wait { interval, least }
+}
+
+impl Wait {
+    /// Ten thousand torrents that start together must not come back together: the first time they come back anywhere
+    /// between half of the interval and all of it, and later a little before its end. Never sooner than allowed.
+    fn spread(self, event: Event, rng: &mut impl Rng) -> Duration {
+        let share = if event == Event::Started { 0.5 } else { 0.95 };
+        let from = self.interval.mul_f64(share).max(self.least);
+        if from >= self.interval {
+            return self.interval;
+        }
+        rng.random_range(from..=self.interval)
+    }
+}
+
+fn goodbye(tracker: Arc<str>) -> Announce {
+    Announce {
+        tracker,
+        event: Event::Stopped,
+        numwant: 0,
+    }
+}
+
+/// Each tier is shuffled once, and a URL counts only at its first place.
+fn read_tiers(tiers: &[Vec<Arc<str>>], rng: &mut impl Rng) -> Vec<Tier> {
+    let mut seen = BTreeSet::new();
+    let mut kept = Vec::new();
+    for urls in tiers {
+        let is_first = |url: &&Arc<str>| seen.len() < TRACKERS_MAX && seen.insert(Arc::clone(url));
+        let mut urls: Vec<_> = urls.iter().filter(is_first).cloned().collect();
+        urls.shuffle(rng);
+        if !urls.is_empty() {
+            kept.push(Tier {
+                trackers: urls.into_iter().map(Tracker::new).collect(),
+                ..Tier::default()
+            });
+        }
+    }
+    kept
 }
 
 /// Doubles with every failure, and differs by up to a quarter so that not all come back at once.
@@ -344,9 +464,10 @@ mod tests {
             let mut dice = SmallRng::seed_from_u64(1);
             let tiers = tiers
                 .split('|')
-                .map(|tier| tier.split_whitespace().map(str::to_owned).collect());
+                .map(|tier| tier.split_whitespace().map(Arc::from).collect())
+                .collect::<Vec<_>>();
             let mut story = Self {
-                announcer: Announcer::new(tiers.collect(), &mut dice),
+                announcer: Announcer::new(&tiers, &mut dice),
                 dice,
             };
             story.at(0, Input::Start { left });
@@ -360,7 +481,7 @@ mod tests {
         }
 
         fn answered(&mut self, secs: u64, tracker: &str) -> &mut Self {
-            let (tracker, interval) = (tracker.to_owned(), Duration::from_secs(30 * 60));
+            let (tracker, interval) = (Arc::from(tracker), Duration::from_secs(30 * 60));
             self.at(
                 secs,
                 Input::Answered {
@@ -375,7 +496,7 @@ mod tests {
             self.at(
                 secs,
                 Input::Failed {
-                    tracker: tracker.to_owned(),
+                    tracker: Arc::from(tracker),
                     retry_in,
                 },
             )
@@ -397,9 +518,10 @@ mod tests {
     fn a_torrent_is_started_announced_in_turns_and_stopped() {
         let mut story = Story::new("a", 5);
         story.says("a:started").answered(1, "a").says("");
-        assert_eq!(story.announcer.deadline(), Some(Moment::from_secs(1_801)));
+        let next = story.announcer.deadline().unwrap().as_secs();
+        assert!((901..=1_801).contains(&next), "{next}");
         story
-            .at(1_800, Input::Tick)
+            .at(900, Input::Tick)
             .says("")
             .at(1_801, Input::Tick)
             .says("a:none");
@@ -513,7 +635,7 @@ mod tests {
     fn a_tracker_is_asked_once_however_often_it_is_named() {
         Story::new("a a|a", 5).says("a:started");
         assert_eq!(
-            Announcer::new(vec![vec![]], &mut SmallRng::seed_from_u64(1)).deadline(),
+            Announcer::new(&[vec![]], &mut SmallRng::seed_from_u64(1)).deadline(),
             None
         );
     }
@@ -522,16 +644,55 @@ mod tests {
     fn absurd_intervals_are_bounded() {
         let mut story = Story::new("a", 5);
         let answer = |interval| Input::Answered {
-            tracker: "a".to_owned(),
+            tracker: Arc::from("a"),
             interval,
             min_interval: None,
         };
         story.says("a:started").at(0, answer(Duration::MAX));
-        assert_eq!(story.announcer.deadline(), Some(Moment::from_secs(6 * 3_600)));
+        let longest = story.announcer.deadline().unwrap();
+        assert!((3 * 3_600..=6 * 3_600).contains(&longest.as_secs()), "{longest:?}");
         story
             .at(21_600, Input::Tick)
             .says("a:none")
             .at(21_600, answer(Duration::from_millis(1)));
         assert_eq!(story.announcer.deadline(), Some(Moment::from_secs(21_610)));
+    }
+
+    #[test]
+    fn torrents_that_start_together_do_not_come_back_together() {
+        let mut dice = SmallRng::seed_from_u64(7);
+        let seconds: BTreeSet<u64> = (0..1_000)
+            .map(|_| {
+                let wait = until_next(Duration::from_secs(1_800), Some(Duration::from_secs(60)));
+                wait.spread(Event::Started, &mut dice).as_secs()
+            })
+            .collect();
+        assert!(seconds.len() > 500, "{}", seconds.len());
+        assert!(seconds.first().unwrap() >= &900 && seconds.last().unwrap() <= &1_800);
+        let strict = until_next(Duration::from_secs(1_800), Some(Duration::from_secs(1_800)));
+        assert_eq!(strict.spread(Event::Started, &mut dice), Duration::from_secs(1_800));
+    }
+
+    #[test]
+    fn who_insists_is_obeyed_whatever_the_trackers_allow() {
+        let mut story = Story::new("a|b", 5);
+        story.says("a:started b:started").answered(1, "a");
+        story.failed(1, "b", Some(RetryIn::Never));
+        story.at(5, Input::Insist).says("a:none b:started");
+    }
+
+    #[test]
+    fn trackers_that_stay_are_not_asked_anew_and_those_that_go_hear_goodbye() {
+        let mut story = Story::new("a|b", 5);
+        story
+            .says("a:started b:started")
+            .answered(1, "a")
+            .answered(1, "b")
+            .says("");
+        let tiers = [vec![Arc::from("b")], vec![Arc::from("c")]];
+        story.at(9, Input::Trackers(Arc::new(tiers))).says("a:stopped c:started");
+        let states: Vec<_> = story.announcer.trackers().collect();
+        assert_eq!((&*states[0].url, states[0].last), ("b", Some(Moment::from_secs(1))));
+        assert!(states[1].asked_now && states[1].last.is_none());
     }
 }

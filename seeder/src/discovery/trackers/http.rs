@@ -1,10 +1,15 @@
 //! One announce over HTTP by one family of addresses: sent, bounded, read. Nothing is remembered here but connections.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Response, Url};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
 use shared::announce::{AnnounceReply, AnnounceRequest, Answer, Failure, join_query};
 
 /// A tracker that needs longer to accept a connection, or to answer, is down.
@@ -15,6 +20,13 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replies beyond this are not read: 2,000 peers in dictionaries fit many times over.
 const REPLY_MAX: usize = 1024 * 1024;
 const REDIRECTS_MAX: usize = 3;
+/// So many announces to one host travel at once; the others wait for these connections and then use them.
+pub(super) const PER_HOST: usize = 8;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// An address of a name is believed for so long: ten thousand torrents of one tracker look it up once.
+const LOOKUP_LIVES: Duration = Duration::from_secs(60);
+/// Names whose addresses are remembered.
+const LOOKUPS_MAX: usize = 256;
 
 /// One family of addresses. A tracker learns a peer's address of each family from an announce over it (BEP 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,11 +56,13 @@ pub(super) struct Http {
     port_v6: Option<u16>,
     /// Without them no TLS connection can be trusted.
     knows_authorities: bool,
+    clock: Clock,
+    lookups: Arc<Mutex<BTreeMap<String, (Instant, Arc<[IpAddr]>)>>>,
 }
 
 impl Http {
     /// For a program that peers reach at these addresses.
-    pub(super) fn new(listen: &[SocketAddr]) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(listen: &[SocketAddr], clock: Clock) -> Result<Self, reqwest::Error> {
         let port = |v4: bool| {
             listen
                 .iter()
@@ -70,6 +84,8 @@ impl Http {
             port_v4: port(true),
             port_v6: port(false),
             knows_authorities,
+            clock,
+            lookups: Arc::default(),
         })
     }
 
@@ -77,7 +93,7 @@ impl Http {
     /// in common, one that the tracker has, since taking peers needs no listener.
     pub(super) async fn families(&self, url: &str) -> Result<Vec<Family>, Heard> {
         let url = parse(url).map_err(Heard::Nonsense)?;
-        let addresses = addresses_of(&url).await.map_err(Heard::Nothing)?;
+        let addresses = self.addresses_of(&url).await.map_err(Heard::Nothing)?;
         let has = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
         let known: Vec<Family> = [(Family::V4, true), (Family::V6, false)]
             .into_iter()
@@ -93,6 +109,32 @@ impl Http {
         } else {
             reached
         })
+    }
+
+    async fn addresses_of(&self, url: &Url) -> Result<Arc<[IpAddr]>, String> {
+        let port = url.port_or_known_default().unwrap_or(80);
+        let name = match url.host() {
+            None => return Err("the URL names no host".to_owned()),
+            Some(url::Host::Ipv4(address)) => return Ok([address.into()].into()),
+            Some(url::Host::Ipv6(address)) => return Ok([address.into()].into()),
+            Some(url::Host::Domain(name)) => name,
+        };
+        if let Some((when, known)) = self.lookups().get(name)
+            && when.elapsed() < LOOKUP_LIVES
+        {
+            return Ok(Arc::clone(known));
+        }
+        let found = lookup(name, port).await?;
+        let mut lookups = self.lookups();
+        if lookups.len() >= LOOKUPS_MAX {
+            lookups.clear();
+        }
+        lookups.insert(name.to_owned(), (self.clock.after(Duration::ZERO), Arc::clone(&found)));
+        Ok(found)
+    }
+
+    fn lookups(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, Arc<[IpAddr]>)>> {
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn own_port(&self, family: Family) -> Option<u16> {
@@ -141,7 +183,9 @@ fn client(from: IpAddr) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT)
-        .pool_max_idle_per_host(4)
+        // As many as announce to one host at once, so that each goes on; and let go of when there is nothing to say.
+        .pool_max_idle_per_host(PER_HOST)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .referer(false)
         .http1_only()
         .redirect(Policy::custom(follow))
@@ -171,19 +215,11 @@ fn parse(url: &str) -> Result<Url, String> {
     }
 }
 
-async fn addresses_of(url: &Url) -> Result<Vec<IpAddr>, String> {
-    let port = url.port_or_known_default().unwrap_or(80);
-    match url.host() {
-        None => Err("the URL names no host".to_owned()),
-        Some(url::Host::Ipv4(address)) => Ok(vec![address.into()]),
-        Some(url::Host::Ipv6(address)) => Ok(vec![address.into()]),
-        Some(url::Host::Domain(name)) => {
-            let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port))).await;
-            let found = found.map_err(|_| format!("looking up {name} took too long"))?;
-            let found = found.map_err(|error| format!("cannot look up {name}: {error}"))?;
-            Ok(found.map(|address| address.ip()).collect())
-        }
-    }
+async fn lookup(name: &str, port: u16) -> Result<Arc<[IpAddr]>, String> {
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((name, port))).await;
+    let found = found.map_err(|_| format!("looking up {name} took too long"))?;
+    let found = found.map_err(|error| format!("cannot look up {name}: {error}"))?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
 async fn exchange(client: &Client, url: Url) -> Result<Answer, String> {

@@ -9,6 +9,7 @@ mod task;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use shared::announce::{Crypto, Event};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::engine::TorrentKey;
 use crate::metrics::Counters;
+use crate::torrent::announcer::TrackerState;
 
 /// How long all goodbyes together may take. A program stops within 5 s, also with dead trackers.
 pub const STOP_BUDGET: Duration = Duration::from_secs(3);
@@ -33,14 +35,23 @@ pub struct Settings {
     pub crypto: Crypto,
 }
 
+/// Tiers of announce URLs.
+pub type Tiers = Arc<[Vec<Arc<str>>]>;
+
+/// Tiers that can be shared.
+pub fn tiers(urls: &[Vec<String>]) -> Tiers {
+    let tier = |urls: &Vec<String>| urls.iter().map(|url| Arc::from(url.as_str())).collect();
+    urls.iter().map(tier).collect()
+}
+
 /// A torrent to announce.
 #[derive(Clone, Debug)]
 pub struct Swarm {
     pub key: TorrentKey,
     /// Every hash by which peers may know it: a hybrid has two, each announced by itself (BEP 52).
     pub info_hashes: Vec<InfoHash>,
-    /// Tiers of URLs (BEP 12).
-    pub tiers: Vec<Vec<String>>,
+    /// Tiers of URLs (BEP 12). Torrents of the same trackers share them.
+    pub tiers: Tiers,
     /// Read at the moment an announce leaves.
     pub counters: Arc<Counters>,
 }
@@ -50,7 +61,7 @@ pub struct Swarm {
 pub struct TrackerEvent {
     pub key: TorrentKey,
     pub info_hash: InfoHash,
-    pub url: String,
+    pub url: Arc<str>,
     pub result: Outcome,
 }
 
@@ -71,6 +82,25 @@ pub enum Outcome {
     },
 }
 
+/// Where one tracker of a torrent stands, and what it last said.
+#[derive(Clone, Debug)]
+pub struct TrackerReport {
+    pub state: TrackerState,
+    pub seeders: Option<u32>,
+    pub leechers: Option<u32>,
+    /// Its last refusal or warning, or why it was not heard.
+    pub words: Option<String>,
+}
+
+/// What all announces of the process came to.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Announces that were answered, those that were not or with a refusal, and those that wait or travel.
+    pub answered: AtomicU64,
+    pub failed: AtomicU64,
+    pub open: AtomicU64,
+}
+
 /// The announcing task cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -83,6 +113,9 @@ enum Command {
     Add(Swarm),
     Completed(TorrentKey),
     WantPeers(TorrentKey),
+    Insist(TorrentKey),
+    Trackers(TorrentKey, Tiers),
+    Facts(TorrentKey, oneshot::Sender<Vec<TrackerReport>>),
     Remove(TorrentKey),
     Stop { done: oneshot::Sender<()> },
 }
@@ -91,16 +124,18 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct Trackers {
     commands: mpsc::Sender<Command>,
+    totals: Arc<Totals>,
 }
 
 impl Trackers {
     /// Starts the task. Answers and failures arrive on the receiver, in the order in which they were heard.
     pub fn start(settings: Settings) -> Result<(Self, mpsc::Receiver<TrackerEvent>), StartError> {
-        let http = http::Http::new(&settings.listen)?;
+        let http = http::Http::new(&settings.listen, settings.clock)?;
         let (commands, inbox) = mpsc::channel(64);
         let (events, answers) = mpsc::channel(64);
-        tokio::spawn(task::Task::new(settings, http, events).run(inbox));
-        Ok((Self { commands }, answers))
+        let totals = Arc::new(Totals::default());
+        tokio::spawn(task::Task::new(settings, http, events, Arc::clone(&totals)).run(inbox));
+        Ok((Self { commands, totals }, answers))
     }
 
     /// Announces `started`, and from then on whenever it is time.
@@ -116,6 +151,28 @@ impl Trackers {
     /// Asks sooner, where the trackers allow it.
     pub async fn want_peers(&self, key: TorrentKey) {
         self.send(Command::WantPeers(key)).await;
+    }
+
+    /// Asks now, whatever the trackers allow.
+    pub async fn insist(&self, key: TorrentKey) {
+        self.send(Command::Insist(key)).await;
+    }
+
+    /// Other trackers from now on. Those that stay are not asked anew; those that go hear `stopped`.
+    pub async fn change(&self, key: TorrentKey, tiers: Tiers) {
+        self.send(Command::Trackers(key, tiers)).await;
+    }
+
+    /// Where the torrent's trackers stand.
+    pub async fn facts(&self, key: TorrentKey) -> Vec<TrackerReport> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Facts(key, answer)).await;
+        answered.await.unwrap_or_default()
+    }
+
+    /// What all announces came to.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// Says `stopped` and forgets the torrent.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -13,21 +14,24 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::http::{Family, Heard, Http};
-use super::{Command, Outcome, Settings, Swarm, TrackerEvent};
+use super::http::{Family, Heard, Http, PER_HOST};
+use super::{Command, Outcome, Settings, Swarm, Tiers, Totals, TrackerEvent, TrackerReport};
 use crate::engine::TorrentKey;
 use crate::metrics::Counters;
 use crate::torrent::announcer::{self, Announce, Announcer};
 
-/// So many announces to one host travel at once; the others wait for these connections and then use them.
-const PER_HOST: usize = 8;
 /// So many announces travel at once in all.
 const IN_ALL: usize = 128;
+/// A torrent's trackers whose last words are kept.
+const SAID_MAX: usize = 100;
+/// URLs whose hosts are remembered before the list is begun anew.
+const NAMED_MAX: usize = 4_096;
 /// No more announces are started while so many answers wait to be taken.
 const UNTAKEN_MAX: usize = 256;
 
-/// One hash of one torrent: a hybrid has two announcers.
-type Id = (TorrentKey, InfoHash);
+/// One hash of one torrent: a hybrid has two announcers. The number tells one that says goodbye from the one of the same
+/// torrent that has begun anew.
+type Id = (TorrentKey, u32, InfoHash);
 
 pub(super) struct Task {
     settings: Settings,
@@ -37,12 +41,16 @@ pub(super) struct Task {
     dice: SmallRng,
     entries: BTreeMap<Id, Entry>,
     due: BTreeSet<(Moment, Id)>,
-    hosts: BTreeMap<String, Host>,
+    hosts: BTreeMap<Arc<str>, Host>,
+    /// The host of each URL. As long as the trackers of torrents that are here.
+    named: BTreeMap<Arc<str>, Arc<str>>,
+    adds: u32,
     attempts: BTreeMap<u64, Attempt>,
     attempts_made: u64,
     running: JoinSet<Step>,
     untaken: VecDeque<TrackerEvent>,
     events: mpsc::Sender<TrackerEvent>,
+    totals: Arc<Totals>,
     all_said: Option<oneshot::Sender<()>>,
 }
 
@@ -52,10 +60,33 @@ struct Entry {
     /// When the announcer wants to be called, as noted in `due`.
     deadline: Option<Moment>,
     /// What each tracker gave us to send back (BEP 3's `tracker id`).
-    tracker_ids: BTreeMap<String, Vec<u8>>,
+    tracker_ids: BTreeMap<Arc<str>, Vec<u8>>,
+    /// What each tracker last said. As long as the list of trackers.
+    said: Vec<(Arc<str>, Said)>,
     /// Announces that wait or travel.
     open: usize,
     leaving: bool,
+}
+
+/// What a tracker last said.
+#[derive(Default)]
+struct Said {
+    seeders: Option<u32>,
+    leechers: Option<u32>,
+    words: Option<Box<str>>,
+}
+
+impl Entry {
+    fn said(&mut self, url: &Arc<str>) -> Option<&mut Said> {
+        if let Some(place) = self.said.iter().position(|(said, _)| said == url) {
+            return self.said.get_mut(place).map(|(_, said)| said);
+        }
+        if self.said.len() >= SAID_MAX {
+            self.said.remove(0);
+        }
+        self.said.push((Arc::clone(url), Said::default()));
+        self.said.last_mut().map(|(_, said)| said)
+    }
 }
 
 #[derive(Default)]
@@ -67,7 +98,7 @@ struct Host {
 /// One announce that travels, by one family or both.
 struct Attempt {
     id: Id,
-    host: String,
+    host: Arc<str>,
     announce: Announce,
     /// Families that have not answered.
     pending: usize,
@@ -76,7 +107,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(id: Id, host: String, announce: Announce) -> Self {
+    fn new(id: Id, host: Arc<str>, announce: Announce) -> Self {
         Self {
             id,
             host,
@@ -94,7 +125,8 @@ fn next_of<'a>(
     travelling: impl Iterator<Item = &'a Attempt> + Clone,
 ) -> Option<(Id, Announce)> {
     let is_free = |(id, announce): &(Id, Announce)| {
-        let clash = |other: &Attempt| other.id == *id && other.announce.tracker == announce.tracker;
+        let clash =
+            |other: &Attempt| other.id.2 == id.2 && other.announce.tracker == announce.tracker;
         !travelling.clone().any(clash)
     };
     let place = host.waiting.iter().position(is_free)?;
@@ -114,7 +146,12 @@ enum Step {
 }
 
 impl Task {
-    pub(super) fn new(settings: Settings, http: Http, events: mpsc::Sender<TrackerEvent>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        http: Http,
+        events: mpsc::Sender<TrackerEvent>,
+        totals: Arc<Totals>,
+    ) -> Self {
         let mut dice: SmallRng = rand::make_rng();
         Self {
             settings,
@@ -124,11 +161,14 @@ impl Task {
             entries: BTreeMap::new(),
             due: BTreeSet::new(),
             hosts: BTreeMap::new(),
+            named: BTreeMap::new(),
+            adds: 0,
             attempts: BTreeMap::new(),
             attempts_made: 0,
             running: JoinSet::new(),
             untaken: VecDeque::new(),
             events,
+            totals,
             all_said: None,
         }
     }
@@ -177,6 +217,10 @@ impl Task {
             Command::Add(swarm) => self.add(swarm),
             Command::Completed(key) => self.tell_all(key, &announcer::Input::Completed),
             Command::WantPeers(key) => self.tell_all(key, &announcer::Input::WantPeers),
+            Command::Insist(key) => self.tell_all(key, &announcer::Input::Insist),
+            Command::Trackers(key, tiers) => self.change(key, tiers),
+            // Who asked may have gone.
+            Command::Facts(key, answer) => _ = answer.send(self.report(key)),
             Command::Remove(key) => self.leave(Some(key)),
             Command::Stop { done } => {
                 self.all_said = Some(done);
@@ -186,13 +230,15 @@ impl Task {
     }
 
     fn add(&mut self, swarm: Swarm) {
+        self.adds = self.adds.wrapping_add(1);
         for info_hash in swarm.info_hashes {
-            let id = (swarm.key, info_hash);
+            let id = (swarm.key, self.adds, info_hash);
             let entry = Entry {
-                announcer: Announcer::new(swarm.tiers.clone(), &mut self.dice),
+                announcer: Announcer::new(&swarm.tiers, &mut self.dice),
                 counters: Arc::clone(&swarm.counters),
                 deadline: None,
                 tracker_ids: BTreeMap::new(),
+                said: Vec::new(),
                 open: 0,
                 leaving: false,
             };
@@ -200,6 +246,34 @@ impl Task {
             let left = swarm.counters.left();
             self.tell(id, announcer::Input::Start { left });
         }
+    }
+
+    fn change(&mut self, key: TorrentKey, tiers: Tiers) {
+        let ids: Vec<Id> = self.ids_of(key).collect();
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.said.retain(|(url, _)| tiers.iter().flatten().any(|kept| kept == url));
+            }
+            self.tell(id, announcer::Input::Trackers(Arc::clone(&tiers)));
+        }
+    }
+
+    /// Where the trackers of a torrent stand; of a hybrid's two swarms, the first.
+    fn report(&self, key: TorrentKey) -> Vec<TrackerReport> {
+        let Some(entry) = self.ids_of(key).next().and_then(|id| self.entries.get(&id)) else {
+            return Vec::new();
+        };
+        let report = |state: announcer::TrackerState| {
+            let said = entry.said.iter().find(|(url, _)| *url == state.url);
+            let said = said.map(|(_, said)| said);
+            TrackerReport {
+                seeders: said.and_then(|said| said.seeders),
+                leechers: said.and_then(|said| said.leechers),
+                words: said.and_then(|said| said.words.as_deref().map(str::to_owned)),
+                state,
+            }
+        };
+        entry.announcer.trackers().map(report).collect()
     }
 
     /// Says goodbye for one torrent, or for all.
@@ -220,22 +294,24 @@ impl Task {
 
     /// Announces that have not left say nothing that a goodbye would not unsay, but for a completion, which is counted.
     fn forget_waiting(&mut self, leaving: &BTreeSet<Id>) {
-        let entries = &mut self.entries;
+        let (entries, totals) = (&mut self.entries, &self.totals);
         for host in self.hosts.values_mut() {
             host.waiting.retain(|(id, announce)| {
                 let stays = !leaving.contains(id) || announce.event == Event::Completed;
                 if !stays && let Some(entry) = entries.get_mut(id) {
                     entry.open -= 1;
+                    totals.open.fetch_sub(1, Relaxed);
                 }
                 stays
             });
         }
     }
 
-    /// The hashes of a torrent: a hybrid has two.
+    /// The hashes of a torrent, a hybrid's two, but for those that are saying goodbye.
     fn ids_of(&self, key: TorrentKey) -> impl Iterator<Item = Id> + '_ {
-        let all = (key, InfoHash([0; 20]))..=(key, InfoHash([0xff; 20]));
-        self.entries.range(all).map(|(id, _)| *id)
+        let all = (key, 0, InfoHash([0; 20]))..=(key, u32::MAX, InfoHash([0xff; 20]));
+        let here = self.entries.range(all).filter(|(_, entry)| !entry.leaving);
+        here.map(|(id, _)| *id)
     }
 
     fn forget_if_gone(&mut self, id: Id) {
@@ -278,8 +354,22 @@ impl Task {
             .handle(self.settings.clock.now(), input, &mut self.dice);
         while let Some(announce) = entry.announcer.poll() {
             entry.open += 1;
-            let host = self.hosts.entry(host_of(&announce.tracker)).or_default();
-            host.waiting.push_back((id, announce));
+            self.totals.open.fetch_add(1, Relaxed);
+            let host = self.named.get(&announce.tracker).map(Arc::clone);
+            let host = host.unwrap_or_else(|| {
+                if self.named.len() >= NAMED_MAX {
+                    self.named.clear();
+                }
+                let host: Arc<str> = host_of(&announce.tracker).into();
+                self.named
+                    .insert(Arc::clone(&announce.tracker), Arc::clone(&host));
+                host
+            });
+            self.hosts
+                .entry(host)
+                .or_default()
+                .waiting
+                .push_back((id, announce));
         }
         let deadline = entry.announcer.deadline().filter(|_| !entry.leaving);
         if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
@@ -302,13 +392,13 @@ impl Task {
                 && let Some((id, announce)) = next_of(host, self.attempts.values().chain(&starting))
             {
                 host.travelling += 1;
-                starting.push(Attempt::new(id, name.clone(), announce));
+                starting.push(Attempt::new(id, Arc::clone(name), announce));
             }
         }
         self.hosts
             .retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
         for attempt in starting {
-            let (http, url) = (self.http.clone(), attempt.announce.tracker.clone());
+            let (http, url) = (self.http.clone(), Arc::clone(&attempt.announce.tracker));
             let number = self.attempts_made;
             self.attempts_made += 1;
             self.attempts.insert(number, attempt);
@@ -348,18 +438,23 @@ impl Task {
         };
         attempt.pending = families.len();
         for family in families {
+            let event = match attempt.announce.event {
+                // BEP 21: a partial seed says so with every announce that says nothing else.
+                Event::None if entry.counters.is_partial() => Event::Paused,
+                event => event,
+            };
             let request = AnnounceRequest {
                 uploaded: entry.counters.uploaded(),
                 downloaded: entry.counters.downloaded(),
                 left: entry.counters.left(),
-                event: attempt.announce.event,
+                event,
                 numwant: Some(attempt.announce.numwant),
                 crypto: self.settings.crypto,
                 key: Some(self.key),
                 tracker_id: entry.tracker_ids.get(&attempt.announce.tracker).cloned(),
-                ..AnnounceRequest::new(attempt.id.1, self.settings.peer_id, self.http.port(family))
+                ..AnnounceRequest::new(attempt.id.2, self.settings.peer_id, self.http.port(family))
             };
-            let (http, url) = (self.http.clone(), attempt.announce.tracker.clone());
+            let (http, url) = (self.http.clone(), Arc::clone(&attempt.announce.tracker));
             self.running.spawn(async move {
                 Step::Heard {
                     attempt: number,
@@ -400,6 +495,14 @@ impl Task {
             entry.tracker_ids.insert(announce.tracker.clone(), given);
         }
         if first {
+            self.totals.answered.fetch_add(1, Relaxed);
+            if let Some(said) = self.entries.get_mut(&id).and_then(|entry| entry.said(&announce.tracker)) {
+                *said = Said {
+                    seeders: reply.complete,
+                    leechers: reply.incomplete,
+                    words: reply.warning.as_deref().map(shortened),
+                };
+            }
             let answered = announcer::Input::Answered {
                 tracker: announce.tracker.clone(),
                 interval: reply.interval,
@@ -419,7 +522,7 @@ impl Task {
         };
         self.untaken.push_back(TrackerEvent {
             key: id.0,
-            info_hash: id.1,
+            info_hash: id.2,
             url: announce.tracker,
             result,
         });
@@ -443,6 +546,7 @@ impl Task {
         if !answered && let Some(failure) = failure {
             self.failed(id, announce, failure);
         }
+        self.totals.open.fetch_sub(1, Relaxed);
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.open -= 1;
         }
@@ -460,6 +564,10 @@ impl Task {
             Heard::Nonsense(reason) => (reason, Some(RetryIn::Never)),
             Heard::Reply(_) => return,
         };
+        self.totals.failed.fetch_add(1, Relaxed);
+        if let Some(said) = self.entries.get_mut(&id).and_then(|entry| entry.said(&announce.tracker)) {
+            said.words = Some(shortened(&reason));
+        }
         self.tell(
             id,
             announcer::Input::Failed {
@@ -470,11 +578,16 @@ impl Task {
         let result = Outcome::Failed { reason };
         self.untaken.push_back(TrackerEvent {
             key: id.0,
-            info_hash: id.1,
+            info_hash: id.2,
             url: announce.tracker,
             result,
         });
     }
+}
+
+/// A tracker's words are a stranger's: what is kept of them has a bound.
+fn shortened(words: &str) -> Box<str> {
+    words.chars().take(200).collect::<String>().into()
 }
 
 /// Sleeps until then; without a wish, for ever.

@@ -77,7 +77,7 @@ fn swarm(urls: &[&str]) -> Swarm {
     Swarm {
         key: KEY,
         info_hashes: vec![HASH],
-        tiers: urls.iter().map(|url| vec![(*url).to_owned()]).collect(),
+        tiers: urls.iter().map(|url| vec![Arc::from(*url)]).collect(),
         counters: Arc::new(Counters::new(5)),
     }
 }
@@ -106,8 +106,8 @@ async fn a_torrent_is_announced_with_our_real_port_and_numbers() {
     assert_eq!(asked.crypto, Crypto::Supported);
     let heard = events.recv().await.unwrap();
     assert_eq!(
-        (heard.key, heard.info_hash, &heard.url),
-        (KEY, HASH, &tracker.url)
+        (heard.key, heard.info_hash, &*heard.url),
+        (KEY, HASH, &*tracker.url)
     );
     let Outcome::Answered {
         event,
