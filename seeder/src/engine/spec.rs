@@ -1,0 +1,251 @@
+//! What one torrent is, whether it sleeps or not: small, because ten thousand of them lie in memory, and shared by the table and
+//! the driver that may be at work on it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::geometry::Geometry;
+use shared::id::{InfoHash, InfoHashV2};
+use shared::magnet::Magnet;
+use shared::metainfo::{FileKind, Info};
+
+use super::api::{Mode, Options, TorrentKey};
+use crate::discovery::trackers::Tiers;
+use crate::metrics::Counters;
+use crate::torrent::goals::Copies;
+use crate::torrent::{Identity, Priority, Status, Wishes};
+
+/// One torrent.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) key: TorrentKey,
+    pub(crate) identity: Identity,
+    /// The name, or the hash of a nameless magnet.
+    pub(crate) label: String,
+    pub(crate) mode: Mode,
+    /// Peers known beforehand.
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) info_hashes: Vec<InfoHash>,
+    pub(crate) hash_v1: Option<InfoHash>,
+    pub(crate) hash_v2: Option<InfoHashV2>,
+    /// Of this run of the program, as trackers hear it.
+    pub(crate) counters: Arc<Counters>,
+    /// Payload given and taken before this run.
+    pub(crate) before: Sums,
+    /// Seconds since 1970.
+    pub(crate) added: i64,
+    pub(crate) about: Option<Box<About>>,
+    treated: Mutex<Treated>,
+    live: Mutex<Option<Box<Live>>>,
+    copies: Mutex<Copies>,
+}
+
+/// Bytes in both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
+}
+
+/// What its maker wrote beside the content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct About {
+    pub(crate) comment: Option<String>,
+    pub(crate) created_by: Option<String>,
+    pub(crate) creation_date: Option<i64>,
+    pub(crate) web_seeds: Vec<String>,
+}
+
+/// How it is treated, which may change. Torrents that are treated alike share the parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Treated {
+    pub(crate) root: Arc<Path>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) trackers: Tiers,
+}
+
+/// What its driver knows, at most a second old. Nothing of a torrent that sleeps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) status: Status,
+    pub(crate) why: Option<String>,
+}
+
+/// What the table needs to make one.
+pub(super) struct Known {
+    pub(super) key: TorrentKey,
+    pub(super) name: Option<String>,
+    pub(super) hash_v1: Option<InfoHash>,
+    pub(super) hash_v2: Option<InfoHashV2>,
+    pub(super) about: About,
+}
+
+impl Known {
+    pub(super) fn of_info(key: TorrentKey, info: &Info, about: About) -> Self {
+        Self {
+            key,
+            name: Some(info.name().to_owned()),
+            hash_v1: info.info_hash_v1(),
+            hash_v2: info.info_hash_v2(),
+            about,
+        }
+    }
+
+    pub(super) fn of_magnet(key: TorrentKey, magnet: &Magnet) -> Self {
+        Self {
+            key,
+            name: magnet.name.clone(),
+            hash_v1: magnet.info_hash_v1,
+            hash_v2: magnet.info_hash_v2,
+            about: About {
+                web_seeds: magnet.web_seeds.clone(),
+                ..About::default()
+            },
+        }
+    }
+}
+
+/// What it goes on from, and what it is for.
+pub(super) struct Standing {
+    pub(super) mode: Mode,
+    pub(super) peers: Vec<SocketAddr>,
+    pub(super) before: Sums,
+    pub(super) added: i64,
+    pub(super) copies: Copies,
+    pub(super) treated: Treated,
+}
+
+impl Spec {
+    /// `left` is what trackers hear until the files were looked at.
+    pub(super) fn new(known: Known, standing: Standing, identity: Identity, left: u64) -> Self {
+        let (v1, v2) = (known.hash_v1, known.hash_v2);
+        let info_hashes: Vec<_> = v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect();
+        let info_hash = info_hashes.first().copied().unwrap_or(InfoHash([0; 20]));
+        Self {
+            key: known.key,
+            identity: Identity { info_hash, ..identity },
+            label: known.name.unwrap_or_else(|| info_hash.to_string()),
+            mode: standing.mode,
+            peers: standing.peers,
+            info_hashes,
+            hash_v1: v1,
+            hash_v2: v2,
+            counters: Arc::new(Counters::new(left)),
+            before: standing.before,
+            added: standing.added,
+            about: (known.about != About::default()).then(|| Box::new(known.about)),
+            treated: Mutex::new(standing.treated),
+            live: Mutex::new(None),
+            copies: Mutex::new(standing.copies),
+        }
+    }
+
+    fn treated(&self) -> MutexGuard<'_, Treated> {
+        self.treated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder that holds the torrent's root.
+    pub(crate) fn root(&self) -> Arc<Path> {
+        Arc::clone(&self.treated().root)
+    }
+
+    pub(crate) fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.treated().options)
+    }
+
+    pub(crate) fn trackers(&self) -> Tiers {
+        Arc::clone(&self.treated().trackers)
+    }
+
+    pub(super) fn set_root(&self, root: Arc<Path>) {
+        self.treated().root = root;
+    }
+
+    pub(super) fn set_options(&self, options: Arc<Options>) {
+        self.treated().options = options;
+    }
+
+    pub(super) fn set_trackers(&self, trackers: Tiers) {
+        self.treated().trackers = trackers;
+    }
+
+    /// What its driver last told.
+    pub(crate) fn live(&self) -> Option<Live> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.as_deref().cloned()
+    }
+
+    pub(crate) fn set_live(&self, told: Option<Live>) {
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = told.map(Box::new);
+    }
+
+    /// Where other complete peers were seen.
+    pub(crate) fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Payload given and taken over all runs.
+    pub(crate) fn sums(&self) -> Sums {
+        Sums {
+            uploaded: self.before.uploaded + self.counters.uploaded(),
+            downloaded: self.before.downloaded + self.counters.downloaded(),
+        }
+    }
+
+    /// What somebody who sees the whole torrent would link to.
+    pub(crate) fn magnet(&self) -> Magnet {
+        Magnet {
+            name: Some(self.label.clone()),
+            trackers: self.trackers().iter().flatten().map(ToString::to_string).collect(),
+            ..bare_magnet(self.hash_v1, self.hash_v2)
+        }
+    }
+}
+
+fn bare_magnet(info_hash_v1: Option<InfoHash>, info_hash_v2: Option<InfoHashV2>) -> Magnet {
+    Magnet {
+        info_hash_v1,
+        info_hash_v2,
+        ..Magnet::default()
+    }
+}
+
+/// What is wanted of a torrent, and what of it is missing: a piece is wanted if one of its files is.
+pub(crate) fn wanted(info: &Info, wishes: &Wishes, mut has: impl FnMut(u32) -> bool) -> Wanted {
+    let geometry = info.geometry();
+    let skipped = |number: usize| wishes.files.get(number) == Some(&Priority::Skip);
+    let mut is_wanted = vec![wishes.files.is_empty(); geometry.piece_count() as usize];
+    if !wishes.files.is_empty() {
+        for (number, file) in info.files().iter().enumerate() {
+            if file.kind == FileKind::Regular && file.length > 0 && !skipped(number) {
+                mark(&mut is_wanted, geometry, file.offset, file.length);
+            }
+        }
+    }
+    let mut sums = Wanted::default();
+    for (piece, _) in geometry.pieces().zip(is_wanted).filter(|(_, wanted)| *wanted) {
+        let length = u64::from(geometry.length_of(piece));
+        sums.bytes += length;
+        if !has(piece.number()) {
+            sums.left += length;
+        }
+    }
+    sums
+}
+
+fn mark(is_wanted: &mut [bool], geometry: &Geometry, offset: u64, length: u64) {
+    let piece = |address: u64| usize::try_from(address / u64::from(geometry.piece_length()));
+    if let (Ok(first), Ok(last)) = (piece(offset), piece(offset + length - 1))
+        && let Some(of_file) = is_wanted.get_mut(first..=last)
+    {
+        of_file.fill(true);
+    }
+}
+
+/// Bytes of the pieces that somebody wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) bytes: u64,
+    pub(crate) left: u64,
+}
