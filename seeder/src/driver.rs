@@ -2,12 +2,17 @@
 //! sockets, disk, commands or the deadline, and tells the machine what happened. It decides nothing.
 
 mod files;
+mod inside;
 mod metadata;
+
+pub(crate) use inside::Inside;
+use inside::{Watch, connections_max, lacks, wait_in_line};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -18,7 +23,8 @@ use shared::metainfo::{FileKind, Info};
 use shared::peer_wire::{Handshake, Reserved, frame_limit};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::disk::{Credit, DiskNews, Opened, Writer};
@@ -27,11 +33,15 @@ use crate::net::handshake::HandshakeError;
 use crate::net::line::Line;
 use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
 use crate::net::places::Place;
+use crate::net::throttle::Gate;
 use crate::net::uploader::Outgoing;
 use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
 const REST_AFTER: Duration = Duration::from_secs(60);
+
+/// One that misses something gives its known peers longer; then it sleeps until a tracker or a visitor brings one.
+const REST_UNFINISHED_AFTER: Duration = Duration::from_mins(3);
 
 /// How often somebody who watches a download hears of it.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +76,11 @@ pub(crate) enum Command {
     Visitor(Visitor),
     Peers(Vec<SocketAddr>),
     Status(oneshot::Sender<Option<TorrentStatus>>),
+    Inside(oneshot::Sender<Inside>),
+    /// Its files, for a move.
+    Lend(oneshot::Sender<Option<Opened>>),
+    /// It is to be treated otherwise: look at the options.
+    Treat,
 }
 
 /// A torrent that a driver gave back.
@@ -73,14 +88,17 @@ pub(crate) enum Command {
 pub(crate) struct Rested {
     /// Commands that came too late for the driver.
     pub(crate) commands: mpsc::Receiver<Command>,
-    /// What is left to seed.
+    /// Its files, once they are known.
     pub(crate) opened: Option<Opened>,
+    /// They were written to until the end.
+    pub(crate) written: bool,
 }
 
 /// The driver's side of one connection.
 #[derive(Debug)]
 struct Peer {
     address: SocketAddr,
+    encrypted: bool,
     line: mpsc::Sender<Outgoing>,
     pipe: AbortHandle,
 }
@@ -111,6 +129,13 @@ pub(crate) struct Driver {
     jobs: JoinSet<Job>,
     news: (mpsc::Sender<FromPeer>, mpsc::Receiver<FromPeer>),
     commands: mpsc::Receiver<Command>,
+    /// Somebody wants it to end.
+    leave: CancellationToken,
+    /// What its own connections pay.
+    gate: Gate,
+    /// The disk's trouble, in words.
+    trouble: Option<String>,
+    watch: Watch,
     /// Held while it may download.
     credit: Option<Credit>,
     rest_at: Option<Instant>,
@@ -125,25 +150,34 @@ pub(crate) struct Driver {
 impl Driver {
     /// Takes a torrent over and drives it until it may rest or the engine stops. Without content it is a magnet link.
     pub(crate) async fn run(
-        shared: Arc<Shared>,
-        spec: Arc<Spec>,
+        (shared, spec): (Arc<Shared>, Arc<Spec>),
         opened: Option<Opened>,
-        commands: mpsc::Receiver<Command>,
+        mut commands: mpsc::Receiver<Command>,
+        leave: CancellationToken,
     ) -> Rested {
-        let complete = opened.as_ref().is_some_and(|opened| opened.have.is_complete());
+        let mut early = Vec::new();
         let credit = match spec.mode {
-            Mode::Get if !complete => {
-                let device = shared.devices.of(&spec.root);
+            Mode::Get if opened.as_ref().is_none_or(|opened| lacks(&spec, opened)) => {
+                let device = shared.devices.of(&spec.root());
                 let credit = device.credit(CREDIT_MIN / CREDIT_UNIT);
-                shared.stop.run_until_cancelled(credit).await.flatten()
+                let patience = wait_in_line(&spec, opened.as_ref(), &mut commands, &mut early);
+                tokio::select! {
+                    credit = credit => credit,
+                    () = leave.cancelled() => None,
+                    () = patience => None,
+                }
             }
             _ => None,
         };
+        let options = spec.options();
         let settings = Settings {
             disk_credit: credit
                 .as_ref()
                 .map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
             downloads: spec.mode == Mode::Get,
+            super_seed: options.super_seed,
+            upload_slots: options.limits.upload_slots,
+            connections_max: connections_max(&shared, &options),
             ..Settings::default()
         };
         let content = opened.as_ref().map(content);
@@ -159,6 +193,10 @@ impl Driver {
             jobs: JoinSet::new(),
             news: mpsc::channel(NEWS_MAX),
             commands,
+            leave,
+            gate: Gate::new(shared.clock, options.limits.upload, options.limits.download),
+            trouble: None,
+            watch: Watch::default(),
             credit,
             rest_at: None,
             troubled: BTreeSet::new(),
@@ -172,18 +210,22 @@ impl Driver {
         } else if let Some(bare) = driver.spec.bare.clone() {
             driver.take_info(bare);
         }
+        driver.tell(Input::Wishes(options.wishes.clone()));
         let peers = driver.spec.peers.clone();
         driver.tell(Input::Peers { addresses: peers });
+        early.into_iter().for_each(|command| driver.obey(command));
+        driver.publish();
         driver.drive().await;
         driver.end().await
     }
 
     /// The loop. One call an arm.
     async fn drive(&mut self) {
-        let stop = self.shared.stop.clone();
+        let stop = self.leave.clone();
         let timer = tokio::time::sleep_until(self.wake_at());
         let mut progress = tokio::time::interval(PROGRESS_EVERY);
         let mut look = tokio::time::interval(LOOK_EVERY);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(timer);
         loop {
             self.carry_out().await;
@@ -191,14 +233,13 @@ impl Driver {
             if timer.deadline() != wake_at {
                 timer.as_mut().reset(wake_at);
             }
-            let downloads = self.writer.is_some();
             tokio::select! {
                 Some(news) = self.news.1.recv() => self.hear(news),
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(job) = self.jobs.join_next() => self.finish_job(job),
                 Some(_) = self.pipes.join_next() => (),
                 news = files::disk_news(&mut self.writer) => self.hear_disk(news),
-                _ = progress.tick(), if downloads => self.report_progress(),
+                _ = progress.tick() => self.report_progress(),
                 _ = look.tick(), if !self.peers.is_empty() => self.look(),
                 () = &mut timer => if self.wake() { break },
                 () = stop.cancelled() => break,
@@ -211,6 +252,10 @@ impl Driver {
         self.pipes.shutdown().await;
         self.jobs.abort_all();
         self.commands.close();
+        let written = self.writer.is_some() || self.credit.is_some();
+        self.shared
+            .wasted
+            .fetch_add(self.torrent.status().wasted, Ordering::Relaxed);
         if let Some(mut writer) = self.writer.take() {
             let flush = async {
                 while !writer.is_idle() {
@@ -236,6 +281,7 @@ impl Driver {
         Rested {
             commands: self.commands,
             opened: self.opened,
+            written,
         }
     }
 
@@ -251,13 +297,17 @@ impl Driver {
             .torrent
             .deadline()
             .map_or(far, |deadline| clock.instant(deadline));
-        let rests =
-            self.writer.is_none() && self.opened.is_some() && self.peers.is_empty() && self.jobs.is_empty();
+        let idle = self.writer.as_ref().is_none_or(Writer::is_idle);
+        let rests = idle && self.opened.is_some() && self.peers.is_empty() && self.jobs.is_empty();
         if !rests {
             self.rest_at = None;
             return deadline;
         }
-        let rest_at = *self.rest_at.get_or_insert_with(|| clock.after(REST_AFTER));
+        let after = match self.writer.is_some() {
+            true => REST_UNFINISHED_AFTER,
+            false => REST_AFTER,
+        };
+        let rest_at = *self.rest_at.get_or_insert_with(|| clock.after(after));
         deadline.min(rest_at)
     }
 
@@ -291,7 +341,8 @@ impl Driver {
                 Output::WantPeers => self.shared.trackers.want_peers(self.spec.key).await,
                 Output::PieceDone { piece } => self.piece_done(piece),
                 Output::CopySeen { address } => {
-                    debug!(%address, torrent = %self.spec.label, "has everything")
+                    let now = self.shared.clock.unix_now().unsigned_abs();
+                    self.spec.copies().saw(address, now);
                 }
                 Output::Unfinished => self.unfinished(),
                 Output::Finished => self.finished(),
@@ -381,9 +432,9 @@ impl Driver {
 
     fn count_left(&self) {
         let status = self.torrent.status();
-        self.spec
-            .counters
-            .set_left(status.total_bytes - status.have_bytes);
+        let counters = &self.spec.counters;
+        counters.set_left(status.total_bytes - status.have_bytes);
+        counters.set_partial(status.left_bytes == 0 && status.have_bytes < status.total_bytes);
     }
 
     /// Something is to be written again: memory for it is asked for, and the disk opened with it.
@@ -392,7 +443,7 @@ impl Driver {
         if self.hands_off {
             return;
         }
-        let device = self.shared.devices.of(&self.spec.root);
+        let device = self.shared.devices.of(&self.spec.root());
         self.jobs
             .spawn(async move { Job::Granted(device.credit(CREDIT_MIN / CREDIT_UNIT).await) });
     }
@@ -412,7 +463,7 @@ impl Driver {
 
     /// Takes the files over; from now on the machine knows what is there.
     fn hold(&mut self, opened: Opened) {
-        if let Some(credit) = self.credit.as_ref().filter(|_| !opened.have.is_complete()) {
+        if let Some(credit) = self.credit.as_ref().filter(|_| lacks(&self.spec, &opened)) {
             self.writer = Some(Writer::new(
                 &opened,
                 self.shared.clock,
@@ -462,7 +513,10 @@ impl Driver {
                 self.connect(line, (address, Direction::Incoming), handshake, place);
             }
             Command::Peers(addresses) => self.tell(Input::Peers { addresses }),
-            // Who asked may have gone.
+            Command::Treat => self.treat(),
+            Command::Lend(answer) => _ = answer.send(self.opened.clone()),
+            Command::Inside(answer) => _ = answer.send(self.inside()),
+            // Who asked may have gone, here and above.
             Command::Status(answer) => {
                 _ = answer.send(Some(status_of(&self.spec, self.torrent.status())));
             }
@@ -476,7 +530,7 @@ impl Driver {
         handshake: Handshake,
         place: Place,
     ) {
-        let peer = self.shared.next_peer();
+        let (peer, encrypted) = (self.shared.next_peer(), line.is_encrypted());
         let (sender, waiting) = mpsc::channel(LINE_MAX);
         let geometry = self.opened.as_ref().map(|opened| opened.storage.geometry());
         let pipe = Pipe {
@@ -484,7 +538,7 @@ impl Driver {
             line,
             frame_limit: frame_limit(geometry),
             readers: Arc::clone(&self.shared.readers),
-            tolls: self.shared.gates.tolls(&self.spec.gate, address.ip()),
+            tolls: self.shared.gates.tolls(&self.gate, address.ip()),
             news: self.news.0.clone(),
         };
         let pipe = self.pipes.spawn(async move {
@@ -495,6 +549,7 @@ impl Driver {
             peer,
             Peer {
                 address,
+                encrypted,
                 line: sender,
                 pipe,
             },
@@ -540,25 +595,22 @@ impl Driver {
             Err(error) => warn!(%error, "a job of the driver came to nothing"),
         }
     }
+}
 
-    fn report_progress(&self) {
-        self.shared.event(Event::Progress {
-            key: self.spec.key,
-            facts: self.torrent.status(),
-        });
+/// What a torrent with these facts is at.
+pub(crate) fn stage_of(spec: &Spec, facts: &Status) -> Stage {
+    match spec.mode {
+        _ if !facts.metadata => Stage::Metadata,
+        Mode::Get if facts.left_count > 0 => Stage::Downloading,
+        _ => Stage::Seeding,
     }
 }
 
 /// The facts of a torrent, for those who ask.
 pub(crate) fn status_of(spec: &Spec, facts: Status) -> TorrentStatus {
-    let stage = match spec.mode {
-        _ if !facts.metadata => Stage::Metadata,
-        Mode::Get if facts.have_count < facts.piece_count => Stage::Downloading,
-        _ => Stage::Seeding,
-    };
     TorrentStatus {
         info_hash: spec.identity.info_hash,
-        stage,
+        stage: stage_of(spec, &facts),
         facts,
     }
 }

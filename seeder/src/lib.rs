@@ -10,5 +10,6 @@ pub mod engine;
 pub mod library;
 pub mod metrics;
 pub mod net;
+mod store;
 pub mod torrent;
 pub mod units;

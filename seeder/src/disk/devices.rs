@@ -90,6 +90,12 @@ impl Devices {
         }
     }
 
+    /// Units of memory that are lent, and how many there are.
+    pub(crate) fn lent(&self) -> (usize, usize) {
+        let free = self.credits.available_permits();
+        (self.credits_max.saturating_sub(free), self.credits_max)
+    }
+
     /// The disk on which this folder lies, or will lie. Does not wait for it.
     pub(crate) fn of(&self, folder: &Path) -> Arc<Device> {
         let now = self.clock.now();

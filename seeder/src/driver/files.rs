@@ -103,6 +103,7 @@ impl Driver {
                 DiskNews::Trouble { path, reason } => {
                     warn!(path = %path.display(), %reason, torrent = %self.spec.label,
                         "the disk is in trouble; it is tried again");
+                    self.trouble = Some(format!("{}: {reason}", path.display()));
                     self.shared.event(Event::DiskTrouble { key, path, reason });
                 }
                 DiskNews::Lost {
@@ -113,6 +114,12 @@ impl Driver {
                     let have = self.torrent.have();
                     pieces.retain(|piece| have.is_some_and(|have| have.has(*piece)));
                     if !pieces.is_empty() {
+                        self.shared.event(Event::Lost {
+                            key,
+                            pieces: u32::try_from(pieces.len()).unwrap_or(u32::MAX),
+                            path: path.clone(),
+                            reason: reason.clone(),
+                        });
                         self.troubled.remove(&path);
                         self.cannot_serve(path, reason);
                         self.take_back(pieces);
@@ -124,7 +131,10 @@ impl Driver {
                     self.tell(Input::Found { pieces });
                     self.count_left();
                 }
-                DiskNews::Recovered => self.shared.event(Event::DiskRecovered { key }),
+                DiskNews::Recovered => {
+                    self.trouble = None;
+                    self.shared.event(Event::DiskRecovered { key });
+                }
             }
         }
     }

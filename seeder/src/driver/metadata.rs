@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{Driver, Job};
 use crate::disk::Storage;
-use crate::engine::Event;
+use crate::engine::{Check, Event, Options};
 use crate::torrent::{Input, PeerKey, Priority, Wishes};
 
 impl Driver {
@@ -51,20 +51,19 @@ impl Driver {
 
     fn open(&mut self, info: Arc<Info>) {
         if let Some(only) = &self.spec.only {
-            let chosen = |file| {
-                if only.has(file) {
-                    Priority::Normal
-                } else {
-                    Priority::Skip
-                }
-            };
+            let chosen = |file| if only.has(file) { Priority::Normal } else { Priority::Skip };
             let wishes = Wishes {
                 files: (0..info.files().len()).map(chosen).collect(),
                 ..Wishes::default()
             };
+            let mut options = Options::clone(&self.spec.options());
+            options.wishes = wishes.clone();
+            self.spec.set_options(Arc::new(options));
             self.tell(Input::Wishes(wishes));
         }
-        let opening = self.shared.opening(&self.spec, info);
+        self.spec.learn(&info);
+        let how = (Check::Lazy, Arc::default(), self.leave.clone());
+        let opening = self.shared.opening(&self.spec, info, how);
         self.jobs
             .spawn(async move { Job::Opened(opening.await.map(Box::new)) });
     }

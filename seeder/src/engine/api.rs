@@ -85,7 +85,7 @@ pub struct AddTorrent {
 }
 
 /// How a torrent is treated; all of it can be changed while it runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     pub wishes: Wishes,
     /// How much of what is on disk is hashed before it is believed.
@@ -160,6 +160,8 @@ pub enum EngineError {
 pub enum AddError {
     #[error("the torrent {0} is here already")]
     Duplicate(InfoHash),
+    #[error("the torrent cannot be remembered: {0}")]
+    NotKept(String),
     #[error("the engine has stopped")]
     Stopped,
 }
@@ -192,16 +194,6 @@ pub struct TorrentStatus {
     pub stage: Stage,
     /// What its machine knows; of a torrent that sleeps, what is on disk.
     pub facts: Status,
-}
-
-impl TorrentStatus {
-    pub(super) fn opening(info_hash: InfoHash) -> Self {
-        Self {
-            info_hash,
-            stage: Stage::Opening,
-            facts: Status::default(),
-        }
-    }
 }
 
 /// Something that somebody may want to know.

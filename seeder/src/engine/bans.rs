@@ -38,6 +38,10 @@ impl Bans {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(super) fn is_banned(&self, address: IpAddr, now: Moment) -> bool {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let banned = until.get(&address).is_some_and(|until| now < *until);

@@ -3,11 +3,21 @@
 mod api;
 mod bans;
 mod change;
+mod chores;
+mod descriptors;
+mod desk;
+mod entry;
+mod listing;
+mod moves;
+mod orders;
 mod process;
+mod restore;
+mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub(crate) mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,10 +30,12 @@ pub use api::{
     Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub use change::{Change, ChangeError, Content, Rates};
-pub(crate) use process::{Shared, Spec};
+pub(crate) use process::Shared;
+pub(crate) use spec::{Live, Spec, wanted};
 pub use view::{Details, EngineFacts, FileFacts, OptionFacts, PeerFacts, Summary, TrackerFacts};
 
 use crate::net::listener;
+use crate::store::keeper::Keeper;
 use table::{Order, Request, Table};
 
 /// Requests that may wait for the table.
@@ -40,11 +52,8 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the port and starts the tasks that every torrent needs.
-    #[expect(
-        clippy::unused_async,
-        reason = "tasks are spawned: only an async caller has the runtime for them"
-    )]
     pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        let remembered = restore::load(&config).await?;
         let mut listeners = Vec::new();
         let mut port = None;
         for address in &config.listen {
@@ -55,10 +64,18 @@ impl Engine {
         let shared = Arc::new(shared);
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         for (_, listener) in listeners {
-            let reception = table::Desk::new(&shared, requests.clone().downgrade());
+            let reception = desk::Desk::new(&shared, requests.clone().downgrade());
             tokio::spawn(listener::listen(listener, reception, shared.stop.clone()));
         }
-        tokio::spawn(Table::new(Arc::clone(&shared)).run(inbox, answers));
+        let (store, rows) = remembered.unzip();
+        let mut table = Table::new(Arc::clone(&shared), store.map(Keeper::start), Rates::default());
+        table
+            .set_rates(config.rates)
+            .map_err(|error| EngineError::Rates(error.to_string()))?;
+        tokio::spawn(async move {
+            table.restore(rows.unwrap_or_default()).await;
+            table.run(inbox, answers).await;
+        });
         Ok(Self {
             requests,
             shared,

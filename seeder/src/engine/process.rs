@@ -3,29 +3,31 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use shared::id::{InfoHash, PeerId};
-use shared::magnet::Selection;
+use shared::id::PeerId;
 use shared::metainfo::Info;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::api::{Allocation, Check, EngineConfig, EngineError, Event, Mode, TorrentKey};
+use super::api::{Allocation, Check, EngineConfig, EngineError, Event, Mode};
 use super::bans::Bans;
+use super::change::Rates;
+use super::descriptors::Descriptors;
+use super::spec::Spec;
 use crate::clock::Clock;
 use crate::discovery::trackers::{self, TrackerEvent, Trackers};
 use crate::disk::{Devices, FilePool, Opened, Opening};
 use crate::driver::CREDIT_UNIT;
-use crate::metrics::Counters;
+use crate::library::progress::Progress;
 use crate::net::dialer::Dialer;
 use crate::net::encryption::Secrecy;
 use crate::net::places::{Place, Places};
-use crate::net::throttle::{Gate, Gates};
+use crate::net::throttle::Gates;
 use crate::net::uploader::Readers;
-use crate::torrent::{Identity, PeerKey};
+use crate::torrent::PeerKey;
 
 /// Events that a slow listener may be behind.
 const EVENTS_MAX: usize = 4_096;
@@ -50,45 +52,16 @@ pub(crate) struct Shared {
     allocation: Allocation,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) trackers: Trackers,
+    /// Connections that a torrent may have, where it has no bound of its own.
+    pub(crate) connections_per_torrent: AtomicUsize,
+    /// Payload that was thrown away by torrents that sleep again.
+    pub(crate) wasted: AtomicU64,
     pub(crate) stop: CancellationToken,
+    pub(super) descriptors: Descriptors,
+    /// Files that may stand open.
+    pub(super) open_files: usize,
     bans: Bans,
     peers: AtomicU64,
-}
-
-/// What one torrent is, whether it sleeps or not.
-#[derive(Debug)]
-pub(crate) struct Spec {
-    /// The metadata, where they came without the piece layers that are needed to check anything.
-    pub(crate) bare: Option<Arc<Info>>,
-    /// The files that a magnet link selects.
-    pub(crate) only: Option<Selection>,
-    pub(crate) key: TorrentKey,
-    pub(crate) identity: Identity,
-    /// For logs: the name, or the hash of a nameless magnet.
-    pub(crate) label: String,
-    pub(crate) root: PathBuf,
-    pub(crate) mode: Mode,
-    /// Peers known beforehand.
-    pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) info_hashes: Vec<InfoHash>,
-    pub(crate) trackers: Vec<Vec<String>>,
-    pub(crate) counters: Arc<Counters>,
-    /// What its connections must pass before those of the process.
-    pub(crate) gate: Gate,
-}
-
-impl Spec {
-    /// Is this the torrent, by every hash that is known of it?
-    pub(crate) fn is_of(&self, info: &Info) -> bool {
-        let Identity {
-            info_hash,
-            info_hash_v2,
-            ..
-        } = self.identity;
-        let cut = info_hash_v2.map(|hash| hash.truncated());
-        let v1 = cut == Some(info_hash) || info.info_hash_v1() == Some(info_hash);
-        v1 && (info_hash_v2.is_none() || info_hash_v2 == info.info_hash_v2())
-    }
 }
 
 impl Shared {
@@ -106,6 +79,9 @@ impl Shared {
         };
         let (trackers, answers) = Trackers::start(settings)?;
         let limits = &config.limits;
+        let descriptors = Descriptors::raise();
+        let open_files = limits.open_files.min(descriptors.all / 8).max(4);
+        let connections = descriptors.bound(config.rates.connections.unwrap_or(limits.connections));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let secrecy = Arc::new(Secrecy::new(config.encryption, cores));
         let shared = Self {
@@ -113,17 +89,21 @@ impl Shared {
             peer_id: config.peer_id,
             listen_port: listen.first().map_or(0, SocketAddr::port),
             data: config.data.clone(),
-            pool: Arc::new(FilePool::new(limits.open_files)),
+            pool: Arc::new(FilePool::new(open_files)),
             readers: Arc::new(Readers::default()),
             dialer: Dialer::new(limits.half_open, Arc::clone(&secrecy)),
             secrecy,
             gates: Gates::new(clock, []),
-            places: Places::new(limits.connections, limits.connections_per_address),
+            places: Places::new(connections, limits.connections_per_address),
             devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
             allocation: config.allocation,
             events: broadcast::Sender::new(EVENTS_MAX),
             trackers,
+            connections_per_torrent: AtomicUsize::new(connections_per_torrent(&config.rates)),
+            wasted: AtomicU64::new(0),
             stop: CancellationToken::new(),
+            descriptors,
+            open_files,
             bans: Bans::new(limits.bans),
             peers: AtomicU64::new(0),
         };
@@ -156,20 +136,42 @@ impl Shared {
         self: &Arc<Self>,
         spec: &Spec,
         info: Arc<Info>,
+        how: (Check, Arc<Progress>, CancellationToken),
     ) -> impl Future<Output = Option<Opened>> + Send + use<> {
+        let (check, progress, stop) = how;
         let opening = Opening {
+            progress,
+            stop,
+            ..self.opening_of(spec, info, check)
+        };
+        opening.open()
+    }
+
+    fn opening_of(&self, spec: &Spec, info: Arc<Info>, check: Check) -> Opening {
+        Opening {
             info,
-            root: spec.root.clone(),
+            root: spec.root().to_path_buf(),
             writes: spec.mode == Mode::Get,
             data: self.data.clone(),
             pool: Arc::clone(&self.pool),
             devices: Arc::clone(&self.devices),
-            check: Check::default(),
-            wishes: Arc::default(),
+            check,
+            wishes: Arc::clone(&spec.options().wishes.files),
             allocation: self.allocation,
             progress: Arc::default(),
             stop: self.stop.clone(),
-        };
+        }
+    }
+
+    /// The files of a torrent that nobody works on, without hashing anything.
+    pub(super) fn files(
+        &self,
+        spec: &Spec,
+        info: Arc<Info>,
+    ) -> impl Future<Output = Option<Opened>> + Send + use<> {
+        let mut opening = self.opening_of(spec, info, Check::Lazy);
+        opening.stop = CancellationToken::new();
+        opening.stop.cancel();
         opening.open()
     }
 
@@ -198,8 +200,19 @@ impl Shared {
         }
     }
 
+    /// How many addresses are refused at the moment.
+    pub(super) fn bans(&self) -> usize {
+        self.bans.count()
+    }
+
     pub(crate) fn event(&self, event: Event) {
         // Nobody listening is fine.
         let _ = self.events.send(event);
     }
+}
+
+/// Connections of one torrent, where nobody says otherwise.
+pub(super) fn connections_per_torrent(rates: &Rates) -> usize {
+    let usual = crate::torrent::Settings::default().connections_max;
+    rates.connections_per_torrent.unwrap_or(usual)
 }

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::geometry::Geometry;
 use shared::id::{InfoHash, InfoHashV2};
-use shared::magnet::Magnet;
+use shared::magnet::{Magnet, Selection};
 use shared::metainfo::{FileKind, Info};
 
 use super::api::{Mode, Options, TorrentKey};
@@ -19,6 +19,12 @@ use crate::torrent::{Identity, Priority, Status, Wishes};
 /// One torrent.
 #[derive(Debug)]
 pub(crate) struct Spec {
+    /// The metadata, where they came without the piece layers that are needed to check anything.
+    pub(crate) bare: Option<Arc<Info>>,
+    /// The files that a magnet link selects.
+    pub(crate) only: Option<Selection>,
+    /// The metadata, once they are here in full.
+    info: OnceLock<Arc<Info>>,
     pub(crate) key: TorrentKey,
     pub(crate) identity: Identity,
     /// The name, or the hash of a nameless magnet.
@@ -79,16 +85,23 @@ pub(super) struct Known {
     pub(super) hash_v1: Option<InfoHash>,
     pub(super) hash_v2: Option<InfoHashV2>,
     pub(super) about: About,
+    pub(super) bare: Option<Arc<Info>>,
+    pub(super) only: Option<Selection>,
+    pub(super) info: Option<Arc<Info>>,
 }
 
 impl Known {
-    pub(super) fn of_info(key: TorrentKey, info: &Info, about: About) -> Self {
+    pub(super) fn of_info(key: TorrentKey, info: Arc<Info>, about: About) -> Self {
+        let whole = info.has_layers();
         Self {
             key,
             name: Some(info.name().to_owned()),
             hash_v1: info.info_hash_v1(),
             hash_v2: info.info_hash_v2(),
             about,
+            bare: (!whole).then(|| Arc::clone(&info)),
+            only: None,
+            info: whole.then_some(info),
         }
     }
 
@@ -102,6 +115,9 @@ impl Known {
                 web_seeds: magnet.web_seeds.clone(),
                 ..About::default()
             },
+            bare: None,
+            only: magnet.only.clone(),
+            info: None,
         }
     }
 }
@@ -124,7 +140,14 @@ impl Spec {
         let info_hash = info_hashes.first().copied().unwrap_or(InfoHash([0; 20]));
         Self {
             key: known.key,
-            identity: Identity { info_hash, ..identity },
+            identity: Identity {
+                info_hash,
+                info_hash_v2: v2,
+                ..identity
+            },
+            bare: known.bare,
+            only: known.only,
+            info: known.info.map(OnceLock::from).unwrap_or_default(),
             label: known.name.unwrap_or_else(|| info_hash.to_string()),
             mode: standing.mode,
             peers: standing.peers,
@@ -139,6 +162,29 @@ impl Spec {
             live: Mutex::new(None),
             copies: Mutex::new(standing.copies),
         }
+    }
+
+    /// Is this the torrent, by every hash that is known of it?
+    pub(crate) fn is_of(&self, info: &Info) -> bool {
+        let Identity {
+            info_hash,
+            info_hash_v2,
+            ..
+        } = self.identity;
+        let cut = info_hash_v2.map(|hash| hash.truncated());
+        let v1 = cut == Some(info_hash) || info.info_hash_v1() == Some(info_hash);
+        v1 && (info_hash_v2.is_none() || info_hash_v2 == info.info_hash_v2())
+    }
+
+    /// The metadata, once they are here in full.
+    pub(crate) fn info(&self) -> Option<&Arc<Info>> {
+        self.info.get()
+    }
+
+    /// The metadata have come.
+    pub(crate) fn learn(&self, info: &Arc<Info>) {
+        // They come once; who comes second brings the same.
+        let _ = self.info.set(Arc::clone(info));
     }
 
     fn treated(&self) -> MutexGuard<'_, Treated> {
@@ -162,7 +208,7 @@ impl Spec {
         self.treated().root = root;
     }
 
-    pub(super) fn set_options(&self, options: Arc<Options>) {
+    pub(crate) fn set_options(&self, options: Arc<Options>) {
         self.treated().options = options;
     }
 

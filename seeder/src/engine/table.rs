@@ -1,32 +1,36 @@
-//! The table of all torrents, and the task that owns it. A torrent that is complete and has no peers sleeps here as a few
-//! hundred bytes; a handshake or a tracker's answer wakes a driver for it.
+//! The table of all torrents, and the task that owns it. A torrent that has no peers sleeps here as a few hundred bytes; a
+//! handshake or a tracker's answer wakes a driver for it.
+//!
+//! What is to become of a torrent (rest, go, be looked at again) is noted in its row, and [`Table::settle`] does it as soon
+//! as nobody works on it: so no two of these can meet half-way.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::InfoHash;
-use shared::metainfo::Info;
+use shared::metainfo::{Info, Metainfo};
 use shared::peer_wire::{Handshake, Reserved};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info};
 
-use super::api::{AddError, AddTorrent, Check, Event, Source, TorrentKey, TorrentStatus};
+use super::api::{AddError, AddTorrent, Check, Event, Mode, Source, TorrentKey, TorrentStatus};
 use super::change::{Change, ChangeError, Content, Rates};
-use super::process::{Shared, Spec};
+use super::entry::{Answer, Awake, Entry, Looking, State};
+use super::moves::Moved;
+use super::process::Shared;
+use super::spec::{About, Known, Spec, Standing, Sums, Treated};
 use super::view::{Details, EngineFacts, Summary};
-use crate::discovery::trackers::{Outcome, Swarm, TrackerEvent};
+use crate::discovery::trackers::{self, Outcome, Swarm, Tiers, TrackerEvent};
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, Visitor, status_of};
-use crate::metrics::Counters;
-use crate::net::encryption::{Mask, Secrecy};
-use crate::net::line::Line;
-use crate::net::listener::Reception;
-use crate::net::throttle::Gate;
-use crate::torrent::{Identity, Status};
+use crate::net::encryption::Mask;
+use crate::store::keeper::Keeper;
+use crate::torrent::Identity;
+use crate::torrent::goals::Copies;
 
 /// Commands that may wait for a driver; more visitors at once are turned away.
 const COMMANDS_MAX: usize = 64;
@@ -34,20 +38,27 @@ const COMMANDS_MAX: usize = 64;
 /// Drivers end within their own bounds; this one is for a driver that hangs.
 const DRIVERS_STOP: Duration = Duration::from_millis(4_500);
 
+/// Torrents whose files are looked at at the same time. The disks have bounds of their own; this one keeps ten thousand that
+/// start together from being ten thousand tasks.
+const OPENINGS_MAX: usize = 64;
+
 /// What trackers hear as `left` while a magnet link's metadata are missing: anything but zero, which would mean a seeder.
 const LEFT_UNKNOWN: u64 = 16 * 1024;
+
+/// A tracker's words are a stranger's: so many of their characters are kept.
+const COMPLAINT_MAX: usize = 200;
 
 /// What the table is asked.
 #[derive(Debug)]
 pub(super) enum Request {
-    Add(Box<AddTorrent>, oneshot::Sender<Result<TorrentKey, AddError>>),
+    Add(Box<AddTorrent>, Answer<TorrentKey, AddError>),
     Status(TorrentKey, oneshot::Sender<Option<TorrentStatus>>),
     List(oneshot::Sender<Vec<Summary>>),
     Details(TorrentKey, oneshot::Sender<Option<Details>>),
     Facts(oneshot::Sender<EngineFacts>),
     Find(String, oneshot::Sender<Vec<TorrentKey>>),
-    Order(TorrentKey, Order, oneshot::Sender<Result<(), ChangeError>>),
-    SetRates(Box<Rates>, oneshot::Sender<Result<(), ChangeError>>),
+    Order(TorrentKey, Order, Answer<(), ChangeError>),
+    SetRates(Box<Rates>, Answer<(), ChangeError>),
     Rates(oneshot::Sender<Rates>),
     /// Somebody calls for this torrent: with what handshake is he answered?
     Route(InfoHash, Reserved, oneshot::Sender<Option<Handshake>>),
@@ -71,41 +82,42 @@ pub(super) enum Order {
     Peers(Vec<SocketAddr>),
 }
 
-#[derive(Debug)]
-struct Entry {
-    spec: Arc<Spec>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Opening,
-    Awake(mpsc::Sender<Command>),
-    Asleep(Opened),
-    /// Its driver died of a fault of ours. It stays in the table, so that nobody adds it to the same end.
-    Broken,
-}
-
 /// All torrents.
 pub(super) struct Table {
-    shared: Arc<Shared>,
-    torrents: BTreeMap<TorrentKey, Entry>,
-    by_hash: BTreeMap<InfoHash, TorrentKey>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) torrents: BTreeMap<TorrentKey, Entry>,
+    pub(super) by_hash: BTreeMap<InfoHash, TorrentKey>,
     /// What encrypted handshakes name instead of a hash.
-    by_mask: BTreeMap<Mask, InfoHash>,
+    pub(super) by_mask: BTreeMap<Mask, InfoHash>,
+    next_key: u64,
+    /// Torrents whose files are to be looked at.
+    to_open: VecDeque<TorrentKey>,
     openings: JoinSet<(TorrentKey, Option<Opened>)>,
     drivers: JoinSet<(TorrentKey, Result<Rested, JoinError>)>,
+    pub(super) moves: JoinSet<Moved>,
+    pub(super) keeper: Option<Keeper>,
+    pub(super) rates: Rates,
+    pub(super) chores: super::chores::Chores,
+    /// The last root, options and trackers: most torrents have those of the one before.
+    last: Option<Treated>,
 }
 
 impl Table {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, keeper: Option<Keeper>, rates: Rates) -> Self {
         Self {
+            chores: super::chores::Chores::new(&shared),
             shared,
             torrents: BTreeMap::new(),
             by_hash: BTreeMap::new(),
             by_mask: BTreeMap::new(),
+            next_key: 0,
+            to_open: VecDeque::new(),
             openings: JoinSet::new(),
             drivers: JoinSet::new(),
+            moves: JoinSet::new(),
+            keeper,
+            rates,
+            last: None,
         }
     }
 
@@ -115,16 +127,21 @@ impl Table {
         mut inbox: mpsc::Receiver<Request>,
         mut answers: mpsc::Receiver<TrackerEvent>,
     ) {
+        let mut chores = tokio::time::interval(super::chores::EVERY);
+        chores.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let done = loop {
+            self.open_more();
             tokio::select! {
                 request = inbox.recv() => match request {
                     None => break None,
                     Some(Request::Stop(done)) => break Some(done),
                     Some(request) => self.serve(request).await,
                 },
-                Some(answer) = answers.recv() => self.hear_tracker(answer),
+                Some(answer) = answers.recv() => self.hear_tracker(answer).await,
                 Some(opened) = self.openings.join_next() => self.opened(opened).await,
-                Some(rested) = self.drivers.join_next() => self.rested(rested),
+                Some(rested) = self.drivers.join_next() => self.rested(rested).await,
+                Some(moved) = self.moves.join_next() => self.moved(moved).await,
+                _ = chores.tick() => self.do_chores().await,
             }
         };
         self.stop(answers).await;
@@ -149,201 +166,389 @@ impl Table {
         if tokio::time::timeout(DRIVERS_STOP, both).await.is_err() {
             error!("not everything ended in time");
         }
+        self.save_counters(true);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close().await;
+        }
     }
 
     async fn serve(&mut self, request: Request) {
         match request {
             // Whoever asked may have gone, here and below.
-            Request::Add(torrent, answer) => _ = answer.send(self.add(*torrent).await),
+            Request::Add(torrent, answer) => self.add(torrent, answer).await,
             Request::Status(key, answer) => self.status(key, answer),
+            Request::List(answer) => _ = answer.send(self.list()),
+            Request::Details(key, answer) => self.details(key, answer),
+            Request::Facts(answer) => _ = answer.send(self.facts()),
+            Request::Find(words, answer) => _ = answer.send(self.find(&words)),
+            Request::Order(key, order, answer) => self.order(key, order, answer).await,
+            Request::SetRates(rates, answer) => _ = answer.send(self.set_rates(*rates)),
+            Request::Rates(answer) => _ = answer.send(self.rates.clone()),
             Request::Route(hash, reserved, answer) => _ = answer.send(self.route(hash, reserved)),
             Request::Unmask(mask, answer) => _ = answer.send(self.by_mask.get(&mask).copied()),
             Request::Visitor(visitor) => self.take_visitor(visitor),
-            Request::List(answer) => _ = answer.send(Vec::new()),
-            Request::Details(_, answer) => _ = answer.send(None),
-            Request::Facts(answer) => _ = answer.send(EngineFacts::default()),
-            Request::Find(_, answer) => _ = answer.send(Vec::new()),
-            Request::Order(_, _, answer) => _ = answer.send(Err(ChangeError::Unknown)),
-            Request::SetRates(_, answer) => _ = answer.send(Ok(())),
-            Request::Rates(answer) => _ = answer.send(Rates::default()),
             Request::Stop(_) => (),
         }
     }
 
-    async fn add(&mut self, torrent: AddTorrent) -> Result<TorrentKey, AddError> {
-        let key = TorrentKey(self.torrents.len() as u64);
-        let spec = Arc::new(self.spec(key, &torrent));
-        for hash in &spec.info_hashes {
-            if self.by_hash.contains_key(hash) {
-                return Err(AddError::Duplicate(*hash));
+    async fn add(&mut self, torrent: Box<AddTorrent>, answer: Answer<TorrentKey, AddError>) {
+        let hashes = hashes_of(&torrent.source);
+        if let Some((hash, key)) = hashes.iter().find_map(|hash| Some((*hash, *self.by_hash.get(hash)?))) {
+            let removal = self.torrents.get_mut(&key).and_then(|entry| entry.removal.as_mut());
+            match removal {
+                Some(removal) => removal.wait(torrent, answer, hash),
+                None => _ = answer.send(Err(AddError::Duplicate(hash))),
             }
+            return;
         }
-        self.by_hash
-            .extend(spec.info_hashes.iter().map(|hash| (*hash, key)));
-        self.by_mask
-            .extend(spec.info_hashes.iter().map(|hash| (Mask::of(*hash), *hash)));
+        let key = TorrentKey(self.next_key);
+        let AddTorrent {
+            source,
+            root,
+            mode,
+            trackers,
+            peers,
+            options,
+        } = *torrent;
+        let standing = Standing {
+            mode,
+            peers,
+            before: Sums::default(),
+            added: self.shared.clock.unix_now(),
+            copies: Copies::default(),
+            treated: self.treat(&root, options, &trackers),
+        };
+        let (known, magnet) = known(key, source);
+        let spec = self.enter(known, standing);
         info!(torrent = %spec.label, info_hash = %spec.identity.info_hash, "added");
-        let state = match torrent.source {
-            Source::Metainfo(metainfo) if metainfo.info.has_layers() => {
-                self.open(&spec, Arc::new(metainfo.info.clone()));
-                State::Opening
-            }
-            Source::Metainfo(_) | Source::Magnet(_) => {
-                self.announce(&spec).await;
-                self.wake(&spec, None, None)
-            }
-        };
-        self.torrents.insert(key, Entry { spec, state });
-        Ok(key)
-    }
-
-    fn spec(&self, key: TorrentKey, torrent: &AddTorrent) -> Spec {
-        let (v1, v2, label) = match &torrent.source {
-            Source::Metainfo(metainfo) => {
-                let info = &metainfo.info;
-                (
-                    info.info_hash_v1(),
-                    info.info_hash_v2(),
-                    Some(info.name().to_owned()),
-                )
-            }
-            Source::Magnet(magnet) => (magnet.info_hash_v1, magnet.info_hash_v2, magnet.name.clone()),
-        };
-        let info_hashes: Vec<_> = v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect();
-        let info_hash = info_hashes.first().copied().unwrap_or(InfoHash([0; 20]));
-        let (bare, only) = match &torrent.source {
-            Source::Metainfo(metainfo) => (Some(&metainfo.info).filter(|info| !info.has_layers()), None),
-            Source::Magnet(magnet) => (None, magnet.only.clone()),
-        };
-        Spec {
-            bare: bare.map(|info| Arc::new(info.clone())),
-            only,
+        self.shared.event(Event::Added {
             key,
-            identity: Identity {
-                info_hash,
-                info_hash_v2: v2,
-                peer_id: self.shared.peer_id,
-                listen_port: self.shared.listen_port,
-            },
-            label: label.unwrap_or_else(|| info_hash.to_string()),
-            root: torrent.root.clone(),
-            mode: torrent.mode,
-            peers: torrent.peers.clone(),
-            info_hashes,
-            trackers: torrent.trackers.clone(),
-            counters: Arc::new(Counters::new(LEFT_UNKNOWN)),
-            gate: {
-                let limits = torrent.options.limits;
-                Gate::new(self.shared.clock, limits.upload, limits.download)
-            },
+            info_hash: spec.identity.info_hash,
+            name: spec.label.clone(),
+        });
+        self.remember_new(key, magnet.as_deref());
+        self.begin(key).await;
+        // A torrent is there for good before anybody is told that it is.
+        match &self.keeper {
+            None => _ = answer.send(Ok(key)),
+            Some(keeper) => {
+                let safe = keeper.safe();
+                tokio::spawn(async move {
+                    let kept = safe.await.unwrap_or_else(|_| Err("it was closed".to_owned()));
+                    _ = answer.send(kept.map(|()| key).map_err(AddError::NotKept));
+                });
+            }
         }
     }
 
-    fn open(&mut self, spec: &Spec, info: Arc<Info>) {
-        let (key, opening) = (spec.key, self.shared.opening(spec, info));
-        self.openings.spawn(async move { (key, opening.await) });
+    /// How it is to be treated, sharing what it has in common with the one before.
+    pub(super) fn treat(
+        &mut self,
+        root: &Path,
+        options: super::api::Options,
+        urls: &[Vec<String>],
+    ) -> Treated {
+        let same = |tiers: &Tiers| {
+            let pairs = || tiers.iter().flatten().zip(urls.iter().flatten());
+            tiers.iter().map(Vec::len).eq(urls.iter().map(Vec::len)) && pairs().all(|(a, b)| **a == **b)
+        };
+        let last = self.last.as_ref();
+        let treated = Treated {
+            root: match last.filter(|last| *last.root == *root) {
+                Some(last) => Arc::clone(&last.root),
+                None => root.into(),
+            },
+            options: match last.filter(|last| *last.options == options) {
+                Some(last) => Arc::clone(&last.options),
+                None => Arc::new(options),
+            },
+            trackers: match last.filter(|last| same(&last.trackers)) {
+                Some(last) => Arc::clone(&last.trackers),
+                None => trackers::tiers(urls),
+            },
+        };
+        self.last = Some(treated.clone());
+        treated
     }
 
-    async fn announce(&self, spec: &Spec) {
-        if !spec.trackers.is_empty() {
-            let swarm = Swarm {
-                key: spec.key,
-                info_hashes: spec.info_hashes.clone(),
-                tiers: spec.trackers.clone(),
-                counters: Arc::clone(&spec.counters),
+    /// Puts a torrent into the table. Nobody works on it yet.
+    pub(super) fn enter(&mut self, known: Known, standing: Standing) -> Arc<Spec> {
+        let key = known.key;
+        self.next_key = self.next_key.max(key.0 + 1);
+        let identity = Identity {
+            info_hash: InfoHash([0; 20]),
+            info_hash_v2: None,
+            peer_id: self.shared.peer_id,
+            listen_port: self.shared.listen_port,
+        };
+        let paused = standing.treated.options.paused;
+        let spec = Arc::new(Spec::new(known, standing, identity, LEFT_UNKNOWN));
+        let hashes = &spec.info_hashes;
+        self.by_hash.extend(hashes.iter().map(|hash| (*hash, key)));
+        self.by_mask
+            .extend(hashes.iter().map(|hash| (Mask::of(*hash), *hash)));
+        self.torrents.insert(key, Entry::new(Arc::clone(&spec), paused));
+        spec
+    }
+
+    /// Sets a torrent going that nobody works on.
+    pub(super) async fn begin(&mut self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        if entry.spec.info().is_some() {
+            let check = entry.spec.options().check;
+            self.look(key, check, Vec::new());
+        } else {
+            self.settle(key).await;
+        }
+    }
+
+    /// Has the files looked at, when it is their turn.
+    pub(super) fn look(&mut self, key: TorrentKey, check: Check, waiting: Vec<Command>) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        entry.state = State::Opening(Box::new(Looking {
+            check,
+            progress: Arc::default(),
+            stop: self.shared.stop.child_token(),
+            told: 0,
+            waiting,
+        }));
+        self.to_open.push_back(key);
+    }
+
+    /// Takes a torrent out of the line of those to be looked at; `false` if it does not stand there.
+    pub(super) fn withdraw(&mut self, key: TorrentKey) -> bool {
+        let before = self.to_open.len();
+        self.to_open.retain(|waiting| *waiting != key);
+        self.to_open.len() < before
+    }
+
+    /// This number belongs to a torrent that is not in the table.
+    pub(super) fn skip(&mut self, key: TorrentKey) {
+        self.next_key = self.next_key.max(key.0 + 1);
+    }
+
+    /// Adds a torrent that was here until now.
+    pub(super) async fn add_again(&mut self, torrent: Box<AddTorrent>, answer: Answer<TorrentKey, AddError>) {
+        Box::pin(self.add(torrent, answer)).await;
+    }
+
+    fn open_more(&mut self) {
+        while self.openings.len() < OPENINGS_MAX
+            && let Some(key) = self.to_open.pop_front()
+        {
+            let Some(entry) = self.torrents.get(&key) else {
+                continue;
             };
-            self.shared.trackers.add(swarm).await;
+            let (State::Opening(looking), Some(info)) = (&entry.state, entry.spec.info()) else {
+                continue;
+            };
+            let how = (looking.check, Arc::clone(&looking.progress), looking.stop.clone());
+            let opening = self.shared.opening(&entry.spec, Arc::clone(info), how);
+            self.openings.spawn(async move { (key, opening.await) });
         }
     }
 
     /// The files of a torrent were looked at.
     async fn opened(&mut self, opened: Result<(TorrentKey, Option<Opened>), JoinError>) {
         let Ok((key, opened)) = opened else { return };
-        let Some(spec) = self.torrents.get(&key).map(|entry| Arc::clone(&entry.spec)) else {
+        let Some(entry) = self.torrents.get_mut(&key) else {
             return;
         };
-        let state = match opened {
+        let interrupted = matches!(&entry.state, State::Opening(looking) if looking.stop.is_cancelled());
+        let spec = Arc::clone(&entry.spec);
+        let waiting = match opened {
             None => {
                 error!(torrent = %spec.label, "its files could not be looked at");
-                State::Broken
+                entry.state = State::Broken("its files could not be looked at".into());
+                Vec::new()
             }
             Some(opened) => {
-                self.shared.report_opened(&spec, &opened);
-                self.announce(&spec).await;
-                if opened.have.is_complete() && spec.peers.is_empty() {
-                    State::Asleep(opened)
-                } else {
-                    self.wake(&spec, Some(opened), None)
+                if !interrupted {
+                    self.shared.report_opened(&spec, &opened);
+                }
+                // Half a look is none: there is another before it goes on.
+                let state = match interrupted {
+                    true => State::Parked(opened.have),
+                    false => State::Asleep(opened),
+                };
+                match std::mem::replace(&mut entry.state, state) {
+                    State::Opening(looking) => looking.waiting,
+                    _ => Vec::new(),
                 }
             }
         };
-        self.put(key, state);
+        self.settle(key).await;
+        for command in waiting {
+            self.command(key, command);
+        }
     }
 
-    fn put(&mut self, key: TorrentKey, state: State) {
-        if let Some(entry) = self.torrents.get_mut(&key) {
-            entry.state = state;
+    /// Nobody works on this torrent: does what is to be done with it.
+    pub(super) async fn settle(&mut self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        if entry.is_busy() || entry.moving {
+            return;
+        }
+        if entry.removal.is_some() {
+            self.silence(key).await;
+            self.delete(key);
+        } else if let Some(check) = entry.recheck.take() {
+            self.look(key, check, Vec::new());
+        } else if entry.paused {
+            if let State::Asleep(opened) = &entry.state
+                && entry.spec.mode == Mode::Get
+            {
+                // Somebody else may do something to its files while it rests; they are looked at when it goes on.
+                entry.state = State::Parked(opened.have.clone());
+            }
+            self.silence(key).await;
+        } else {
+            self.announce(key).await;
+            self.go_on(key);
+        }
+    }
+
+    /// Wakes a torrent that has something to do.
+    fn go_on(&mut self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        let spec = Arc::clone(&entry.spec);
+        match &entry.state {
+            State::Blank => self.wake(&spec, None, None),
+            State::Parked(_) => self.look(key, Check::Lazy, Vec::new()),
+            State::Asleep(opened) => {
+                let live = entry.live();
+                let wants = live.status.left_count > 0 && spec.mode == Mode::Get;
+                if wants || !spec.peers.is_empty() {
+                    let opened = opened.clone();
+                    self.wake(&spec, Some(opened), None);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    pub(super) async fn announce(&mut self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        let (spec, tiers) = (&entry.spec, entry.spec.trackers());
+        if entry.announced || tiers.is_empty() || matches!(entry.state, State::Broken(_)) {
+            return;
+        }
+        entry.announced = true;
+        let swarm = Swarm {
+            key,
+            info_hashes: spec.info_hashes.clone(),
+            tiers,
+            counters: Arc::clone(&spec.counters),
+        };
+        self.shared.trackers.add(swarm).await;
+    }
+
+    /// Says goodbye to the trackers.
+    pub(super) async fn silence(&mut self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        entry.complaint = None;
+        if std::mem::take(&mut entry.announced) {
+            self.shared.trackers.remove(key).await;
         }
     }
 
     /// Starts a driver.
-    fn wake(&mut self, spec: &Arc<Spec>, opened: Option<Opened>, first: Option<Command>) -> State {
+    fn wake(&mut self, spec: &Arc<Spec>, opened: Option<Opened>, first: Option<Command>) {
         debug!(torrent = %spec.label, "awake");
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         if let Some(first) = first {
             // The channel is new, so there is room.
             let _ = sender.try_send(first);
         }
+        let (key, leave) = (spec.key, self.shared.stop.child_token());
         let driver = tokio::spawn(Driver::run(
-            Arc::clone(&self.shared),
-            Arc::clone(spec),
+            (Arc::clone(&self.shared), Arc::clone(spec)),
             opened,
             commands,
+            leave.clone(),
         ));
-        let key = spec.key;
         self.drivers.spawn(async move { (key, driver.await) });
-        State::Awake(sender)
-    }
-
-    /// A driver gave its torrent back.
-    fn rested(&mut self, rested: Result<(TorrentKey, Result<Rested, JoinError>), JoinError>) {
-        let Ok((key, rested)) = rested else { return };
-        match rested {
-            Ok(Rested {
-                mut commands,
-                opened: Some(opened),
-            }) => {
-                self.put(key, State::Asleep(opened));
-                // Whoever came while it lay down wakes it again.
-                while let Ok(command) = commands.try_recv() {
-                    self.command(key, command);
-                }
-            }
-            Ok(Rested { opened: None, .. }) => self.put(key, State::Broken),
-            Err(fault) => {
-                error!(?key, %fault, "a driver died");
-                self.put(key, State::Broken);
-            }
+        if let Some(entry) = self.torrents.get_mut(&key) {
+            entry.state = State::Awake(Awake {
+                driver: sender,
+                leave,
+            });
         }
     }
 
-    /// Hands a command to a torrent's driver, waking one where it sleeps.
-    fn command(&mut self, key: TorrentKey, command: Command) {
+    /// A driver gave its torrent back.
+    async fn rested(&mut self, rested: Result<(TorrentKey, Result<Rested, JoinError>), JoinError>) {
+        let Ok((key, rested)) = rested else { return };
         let Some(entry) = self.torrents.get_mut(&key) else {
             return;
         };
-        match std::mem::replace(&mut entry.state, State::Broken) {
-            State::Awake(driver) => {
-                // A driver with so much to do takes no more visitors for the moment.
-                let _ = driver.try_send(command);
-                entry.state = State::Awake(driver);
+        entry.spec.set_live(None);
+        let mut late = None;
+        entry.state = match rested {
+            Ok(Rested {
+                commands,
+                opened: Some(opened),
+                written,
+            }) => {
+                late = Some(commands);
+                // What was being written is looked at before it goes on: the disk may have been slower than the driver.
+                match written {
+                    true => State::Parked(opened.have),
+                    false => State::Asleep(opened),
+                }
             }
+            Ok(Rested { opened: None, .. }) => State::Blank,
+            Err(fault) => {
+                error!(?key, %fault, "a driver died");
+                State::Broken("it stopped for a fault of this program".into())
+            }
+        };
+        if self.has_to_settle(key) {
+            self.settle(key).await;
+        } else {
+            self.shared.trackers.want_peers(key).await;
+        }
+        // Whoever came while it lay down wakes it again.
+        while let Some(command) = late.as_mut().and_then(|late| late.try_recv().ok()) {
+            self.command(key, command);
+        }
+    }
+
+    /// A driver that ended by itself needs no other before somebody comes.
+    fn has_to_settle(&self, key: TorrentKey) -> bool {
+        self.torrents
+            .get(&key)
+            .is_some_and(|entry| entry.paused || entry.removal.is_some() || entry.recheck.is_some())
+    }
+
+    /// Hands a command to a torrent's driver, waking one where it sleeps.
+    pub(super) fn command(&mut self, key: TorrentKey, command: Command) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        if entry.paused || entry.removal.is_some() || entry.moving {
+            return;
+        }
+        let spec = Arc::clone(&entry.spec);
+        match &mut entry.state {
+            // A driver with so much to do takes no more visitors for the moment.
+            State::Awake(awake) => _ = awake.driver.try_send(command),
+            State::Opening(looking) => looking.wait(command),
             State::Asleep(opened) => {
-                let spec = Arc::clone(&entry.spec);
-                let awake = self.wake(&spec, Some(opened), Some(command));
-                self.put(key, awake);
+                let opened = opened.clone();
+                self.wake(&spec, Some(opened), Some(command));
             }
-            other => entry.state = other,
+            State::Parked(_) => self.look(key, Check::Lazy, vec![command]),
+            State::Blank => self.wake(&spec, None, Some(command)),
+            State::Broken(_) => (),
         }
     }
 
@@ -355,9 +560,13 @@ impl Table {
             [_, second] if reserved.v2() => *second,
             _ => hash,
         };
-        let reachable = matches!(entry.state, State::Awake(_) | State::Asleep(_));
+        let resting = entry.paused || entry.removal.is_some() || entry.moving;
+        let reachable = matches!(
+            entry.state,
+            State::Awake(_) | State::Asleep(_) | State::Parked(_) | State::Blank
+        );
         let peer_id = self.shared.peer_id;
-        reachable.then_some(Handshake {
+        (reachable && !resting).then_some(Handshake {
             reserved: Reserved::ours(entry.spec.identity.info_hash_v2.is_some()),
             info_hash,
             peer_id,
@@ -371,23 +580,36 @@ impl Table {
     }
 
     fn status(&mut self, key: TorrentKey, answer: oneshot::Sender<Option<TorrentStatus>>) {
-        let Some(entry) = self.torrents.get(&key) else {
+        let entry = self.torrents.get(&key).filter(|entry| entry.removal.is_none());
+        let Some(entry) = entry else {
             _ = answer.send(None);
             return;
         };
         match &entry.state {
-            State::Awake(driver) => _ = driver.try_send(Command::Status(answer)),
-            State::Asleep(opened) => {
-                _ = answer.send(Some(status_of(&entry.spec, facts(&entry.spec, opened))));
+            State::Awake(awake) => _ = awake.driver.try_send(Command::Status(answer)),
+            State::Broken(_) => _ = answer.send(None),
+            _ => {
+                let live = entry.live();
+                let stage = entry.stage(&live);
+                let status = status_of(&entry.spec, live.status);
+                _ = answer.send(Some(TorrentStatus { stage, ..status }));
             }
-            State::Opening => _ = answer.send(Some(TorrentStatus::opening(entry.spec.identity.info_hash))),
-            State::Broken => _ = answer.send(None),
         }
     }
 
-    fn hear_tracker(&mut self, TrackerEvent { key, url, result, .. }: TrackerEvent) {
+    async fn hear_tracker(&mut self, TrackerEvent { key, url, result, .. }: TrackerEvent) {
+        let Some(entry) = self.torrents.get_mut(&key) else {
+            return;
+        };
+        let url = url.to_string();
         match result {
-            Outcome::Failed { reason } => self.shared.event(Event::TrackerFailed { key, url, reason }),
+            Outcome::Failed { reason } => {
+                if entry.announced {
+                    let words: String = reason.chars().take(COMPLAINT_MAX).collect();
+                    entry.complaint = Some(words.into());
+                }
+                self.shared.event(Event::TrackerFailed { key, url, reason });
+            }
             Outcome::Answered {
                 event,
                 peers,
@@ -396,7 +618,9 @@ impl Table {
                 warning,
                 ..
             } => {
+                entry.complaint = None;
                 let told = peers.len();
+                let asleep = matches!(entry.state, State::Asleep(_));
                 self.shared.event(Event::TrackerAnswered {
                     key,
                     url,
@@ -406,10 +630,6 @@ impl Table {
                     peers: told,
                     warning,
                 });
-                let asleep = self
-                    .torrents
-                    .get(&key)
-                    .is_some_and(|entry| matches!(entry.state, State::Asleep(_)));
                 // Seeders have no use for each other: nobody is woken for a swarm without leechers.
                 if told > 0 && !(asleep && leechers == Some(0)) {
                     self.command(key, Command::Peers(peers));
@@ -419,78 +639,33 @@ impl Table {
     }
 }
 
-/// What is known of a torrent that sleeps.
-fn facts(spec: &Spec, opened: &Opened) -> Status {
-    let geometry = opened.storage.geometry();
-    Status {
-        metadata: true,
-        have_count: opened.have.count(),
-        piece_count: geometry.piece_count(),
-        have_bytes: geometry.total_length() - spec.counters.left(),
-        total_bytes: geometry.total_length(),
-        downloaded: spec.counters.downloaded(),
-        uploaded: spec.counters.uploaded(),
-        ..Status::default()
-    }
+fn hashes_of(source: &Source) -> Vec<InfoHash> {
+    let (v1, v2) = match source {
+        Source::Metainfo(metainfo) => (metainfo.info.info_hash_v1(), metainfo.info.info_hash_v2()),
+        Source::Magnet(magnet) => (magnet.info_hash_v1, magnet.info_hash_v2),
+    };
+    v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect()
 }
 
-/// Where visitors are received: a clone stands at every open connection until its handshake is done.
-#[derive(Clone, Debug)]
-pub(super) struct Desk {
-    shared: Arc<Shared>,
-    requests: mpsc::WeakSender<Request>,
-}
-
-impl Desk {
-    pub(super) fn new(shared: &Arc<Shared>, requests: mpsc::WeakSender<Request>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            requests,
+/// What the table keeps of a source; of a magnet link also its text.
+fn known(key: TorrentKey, source: Source) -> (Known, Option<String>) {
+    match source {
+        Source::Metainfo(metainfo) => {
+            let metainfo = Arc::try_unwrap(metainfo).unwrap_or_else(|shared| Metainfo::clone(&shared));
+            let (info, about) = parts(metainfo);
+            (Known::of_info(key, info, about), None)
         }
+        Source::Magnet(magnet) => (Known::of_magnet(key, &magnet), Some(magnet.to_string())),
     }
 }
 
-impl Reception for Desk {
-    fn admits(&self, address: IpAddr) -> bool {
-        !self.shared.is_banned(address)
-    }
-
-    async fn answer(&self, hash: InfoHash, reserved: Reserved) -> Option<Handshake> {
-        let (answer, answered) = oneshot::channel();
-        self.requests
-            .upgrade()?
-            .send(Request::Route(hash, reserved, answer))
-            .await
-            .ok()?;
-        answered.await.ok()?
-    }
-
-    fn secrecy(&self) -> &Secrecy {
-        &self.shared.secrecy
-    }
-
-    async fn unmask(&self, mask: Mask) -> Option<InfoHash> {
-        let (answer, answered) = oneshot::channel();
-        self.requests
-            .upgrade()?
-            .send(Request::Unmask(mask, answer))
-            .await
-            .ok()?;
-        answered.await.ok()?
-    }
-
-    async fn receive(&self, line: Line, address: SocketAddr, handshake: Handshake) {
-        let (Some(place), Some(requests)) = (self.shared.place(address.ip()), self.requests.upgrade()) else {
-            debug!(%address, "turned away: all places are taken");
-            return;
-        };
-        let visitor = Visitor {
-            line,
-            address,
-            handshake,
-            place,
-        };
-        // The table is gone only when the engine stops.
-        let _ = requests.send(Request::Visitor(visitor)).await;
-    }
+/// The content, and what its maker wrote beside it.
+pub(super) fn parts(metainfo: Metainfo) -> (Arc<Info>, About) {
+    let about = About {
+        comment: metainfo.comment,
+        created_by: metainfo.created_by,
+        creation_date: metainfo.creation_date,
+        web_seeds: metainfo.web_seeds,
+    };
+    (Arc::new(metainfo.info), about)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +13,8 @@ use super::throttle::is_lan;
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
+    /// How many there are.
+    count: AtomicUsize,
     per_address: usize,
     taken: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
 }
@@ -34,9 +37,28 @@ impl Places {
     pub(crate) fn new(all: usize, per_address: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(all)),
+            count: AtomicUsize::new(all),
             per_address,
             taken: Arc::default(),
         }
+    }
+
+    /// So many from now on. Nobody who has a place loses it.
+    pub(crate) fn set(&self, all: usize) {
+        let before = self.count.load(Ordering::Relaxed);
+        let after = if all >= before {
+            self.all.add_permits(all - before);
+            all
+        } else {
+            before - self.all.forget_permits(before - all)
+        };
+        self.count.store(after, Ordering::Relaxed);
+    }
+
+    /// Places that are taken, and how many there are.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        let count = self.count.load(Ordering::Relaxed);
+        (count.saturating_sub(self.all.available_permits()), count)
     }
 
     /// A place for a connection with this address, if there is one.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-pub(crate) use rows::{CounterRow, OptionRow, TorrentRow};
+pub(crate) use rows::{CounterRow, TorrentRow};
 pub(crate) use torrent_file::{About, torrent_file};
 
 /// How long another program's write may take before ours is given up.
@@ -75,7 +75,7 @@ impl Store {
         let mut writing = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         for (id, change) in changes {
             if change.removed {
-                let delete = sqlx::query("DELETE FROM torrents WHERE id = $1").bind(*id);
+                let delete = sqlx::query("DELETE FROM torrents WHERE id = $1").bind(i64::try_from(*id).unwrap_or(i64::MAX));
                 writing.execute(delete).await?;
                 continue;
             }

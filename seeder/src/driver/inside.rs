@@ -1,0 +1,166 @@
+//! What a driver shows of its torrent, and how it is treated otherwise while it runs.
+
+use std::sync::atomic::Ordering;
+
+use shared::bitfield::Bitfield;
+use tokio::sync::mpsc;
+
+use super::{Command, Driver, status_of};
+use crate::disk::Opened;
+use crate::engine::{Event, Live, Options, Shared, Spec, wanted, words};
+use crate::torrent::{Input, PeerFacts, Status};
+
+/// Why a torrent waits is found out again after so many seconds: it means a look at every peer, and perhaps at every piece.
+const WATCH_EVERY: u32 = 5;
+
+/// Commands that are kept for a driver that waits for its turn.
+const EARLY_MAX: usize = 64;
+
+/// What only a driver knows.
+#[derive(Debug, Default)]
+pub(crate) struct Inside {
+    pub(crate) have: Option<Bitfield>,
+    /// The peers, and whether what passes between us is encrypted.
+    pub(crate) peers: Vec<(PeerFacts, bool)>,
+    pub(crate) availability: Vec<u16>,
+    pub(crate) wasted: u64,
+}
+
+/// What was last found out about why it waits.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    why: Option<String>,
+    seconds: u32,
+}
+
+impl Driver {
+    /// A second has passed.
+    pub(super) fn report_progress(&mut self) {
+        if self.writer.is_some() {
+            self.shared.event(Event::Progress {
+                key: self.spec.key,
+                facts: self.torrent.status(),
+            });
+        }
+        self.publish();
+    }
+
+    /// Lays out what the table shows.
+    pub(super) fn publish(&mut self) {
+        let status = self.torrent.status();
+        if self.watch.seconds == 0 {
+            self.watch.why = self.waits_for(&status);
+        }
+        self.watch.seconds = (self.watch.seconds + 1) % WATCH_EVERY;
+        if status.download_rate > 0 {
+            self.watch.why = None;
+        }
+        self.spec.set_live(Some(Live {
+            status,
+            why: self.watch.why.clone(),
+        }));
+    }
+
+    fn waits_for(&self, status: &Status) -> Option<String> {
+        let disk = self.trouble.as_deref();
+        let pieces = || (self.torrent.piece_states(), self.torrent.availability());
+        words::waiting(status, disk, &self.torrent.peer_facts(), pieces)
+    }
+
+    pub(super) fn inside(&self) -> Inside {
+        let peers = self.torrent.peer_facts().into_iter().map(|facts| {
+            let encrypted = self.peers.get(&facts.peer).is_some_and(|peer| peer.encrypted);
+            (facts, encrypted)
+        });
+        Inside {
+            have: self.torrent.have().cloned(),
+            peers: peers.collect(),
+            availability: self.torrent.availability(),
+            wasted: self.torrent.status().wasted,
+        }
+    }
+
+    /// Its options have changed.
+    pub(super) fn treat(&mut self) {
+        let options = self.spec.options();
+        self.gate.set(options.limits.upload, options.limits.download);
+        self.tell(Input::Limits {
+            connections: connections_max(&self.shared, &options),
+            upload_slots: options.limits.upload_slots,
+        });
+        self.tell(Input::SuperSeed(options.super_seed));
+        self.tell(Input::Wishes(options.wishes.clone()));
+        if let (Some(opened), Some(_)) = (self.opened.clone(), &self.writer) {
+            let wishes = options.wishes.files.clone();
+            let label = self.spec.label.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = opened.want(&wishes) {
+                    tracing::warn!(%error, torrent = label, "files that are wanted now are not in their places");
+                }
+            });
+        }
+        self.count_left();
+        self.publish();
+    }
+}
+
+/// Connections that a torrent may have.
+pub(super) fn connections_max(shared: &Shared, options: &Options) -> usize {
+    let usual = shared.connections_per_torrent.load(Ordering::Relaxed);
+    options.limits.connections.unwrap_or(usual)
+}
+
+/// Is something missing that is wanted?
+pub(super) fn lacks(spec: &Spec, opened: &Opened) -> bool {
+    if opened.have.is_complete() {
+        return false;
+    }
+    let info = opened.storage.info();
+    let has = |piece| info.geometry().piece(piece).is_some_and(|piece| opened.have.has(piece));
+    wanted(info, &spec.options().wishes, has).left > 0
+}
+
+/// While other downloads hold all the memory for blocks, this one answers those who ask, and keeps what else it is told. Never
+/// ends by itself.
+pub(super) async fn wait_in_line(
+    spec: &Spec,
+    opened: Option<&Opened>,
+    commands: &mut mpsc::Receiver<Command>,
+    early: &mut Vec<Command>,
+) {
+    let status = opened.map_or_else(Status::default, |opened| {
+        let geometry = opened.storage.geometry();
+        let left = spec.counters.left();
+        Status {
+            metadata: true,
+            have_count: opened.have.count(),
+            piece_count: geometry.piece_count(),
+            have_bytes: geometry.total_length().saturating_sub(left),
+            total_bytes: geometry.total_length(),
+            wanted_bytes: geometry.total_length(),
+            left_bytes: left,
+            left_count: 1,
+            ..Status::default()
+        }
+    });
+    spec.set_live(Some(Live {
+        status,
+        why: Some("other downloads hold the memory for blocks; it is next when one of them ends".to_owned()),
+    }));
+    while let Some(command) = commands.recv().await {
+        match command {
+            // Who asked may have gone.
+            Command::Status(answer) => _ = answer.send(Some(status_of(spec, status))),
+            Command::Lend(answer) => _ = answer.send(opened.cloned()),
+            Command::Inside(answer) => {
+                _ = answer.send(Inside {
+                    have: opened.map(|opened| opened.have.clone()),
+                    ..Inside::default()
+                });
+            }
+            other if early.len() < EARLY_MAX => early.push(other),
+            _ => (),
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,264 @@
+//! One row of the table: a torrent, what it is at, and what is to become of it.
+
+use std::sync::Arc;
+
+use shared::bitfield::Bitfield;
+use shared::id::InfoHash;
+use shared::moment::Moment;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::api::{AddError, AddTorrent, Check, Stage, TorrentKey};
+use super::change::{ChangeError, Content};
+use super::spec::{Live, Spec, Sums};
+use crate::disk::Opened;
+use crate::driver::{Command, stage_of};
+use crate::library::progress::Progress;
+use crate::torrent::Status;
+
+/// Commands for a torrent whose files are being looked at; more visitors at once are turned away.
+const WAITING_MAX: usize = 8;
+
+/// Who adds a torrent that is just being removed waits for the end of that; so many of them.
+const AGAIN_MAX: usize = 16;
+
+pub(super) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) spec: Arc<Spec>,
+    pub(super) state: State,
+    pub(super) paused: bool,
+    /// The goal that was reached, in words.
+    pub(super) reached: Option<Box<str>>,
+    /// Its trackers were told of it.
+    pub(super) announced: bool,
+    /// Its files are on their way to another place: nobody else touches them.
+    pub(super) moving: bool,
+    /// To be looked at again, when whoever works on it has ended.
+    pub(super) recheck: Option<Check>,
+    pub(super) removal: Option<Box<Removal>>,
+    /// What its trackers last complained of.
+    pub(super) complaint: Option<Box<str>>,
+    /// Seconds as a seed before `seeding_since`.
+    pub(super) seeded: u64,
+    pub(super) seeding_since: Option<Moment>,
+    /// What of it the store has.
+    pub(super) saved: Sums,
+    pub(super) saved_copies: u32,
+    pub(super) saved_info: bool,
+}
+
+/// It is to go, as soon as whoever works on it has ended.
+#[derive(Debug)]
+pub(super) struct Removal {
+    pub(super) content: Content,
+    pub(super) answers: Vec<Answer<(), ChangeError>>,
+    /// Who wants to add it again, after that.
+    again: Vec<(Box<AddTorrent>, Answer<TorrentKey, AddError>)>,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Opening(Box<Looking>),
+    Awake(Awake),
+    /// Nobody needs it to do anything; its files are known.
+    Asleep(Opened),
+    /// It rests, and its files are to be looked at before it goes on: so much was there.
+    Parked(Bitfield),
+    /// A magnet link that rests before its metadata are here.
+    Blank,
+    /// It cannot go on by itself. It stays in the table, so that nobody adds it to the same end.
+    Broken(Box<str>),
+}
+
+/// Its files are being looked at.
+#[derive(Debug)]
+pub(super) struct Looking {
+    pub(super) check: Check,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+    /// How much of it was told.
+    pub(super) told: u32,
+    pub(super) waiting: Vec<Command>,
+}
+
+/// It has a driver.
+#[derive(Debug)]
+pub(super) struct Awake {
+    pub(super) driver: mpsc::Sender<Command>,
+    /// Asks the driver to end.
+    pub(super) leave: CancellationToken,
+}
+
+impl Looking {
+    pub(super) fn wait(&mut self, command: Command) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push(command);
+        }
+    }
+
+    /// Hashing as (done, of) in pieces; nothing where there is nothing to hash.
+    pub(super) fn hashing(&self, piece_length: u32) -> Option<(u32, u32)> {
+        let pieces = |bytes: u64| u32::try_from(bytes / u64::from(piece_length.max(1))).unwrap_or(u32::MAX);
+        let total = self.progress.total();
+        (total > 0).then(|| (pieces(self.progress.done()), pieces(total).max(1)))
+    }
+}
+
+impl Removal {
+    pub(super) fn new(content: Content) -> Self {
+        Self {
+            content,
+            answers: Vec::new(),
+            again: Vec::new(),
+        }
+    }
+
+    /// Adds it again afterwards.
+    pub(super) fn wait(
+        &mut self,
+        torrent: Box<AddTorrent>,
+        answer: Answer<TorrentKey, AddError>,
+        hash: InfoHash,
+    ) {
+        if self.again.len() < AGAIN_MAX {
+            self.again.push((torrent, answer));
+        } else {
+            // Whoever asked may have gone.
+            _ = answer.send(Err(AddError::Duplicate(hash)));
+        }
+    }
+
+    pub(super) fn into_again(self) -> Vec<(Box<AddTorrent>, Answer<TorrentKey, AddError>)> {
+        self.again
+    }
+}
+
+impl Entry {
+    pub(super) fn new(spec: Arc<Spec>, paused: bool) -> Self {
+        Self {
+            saved: spec.before,
+            saved_info: spec.info().is_some(),
+            saved_copies: 0,
+            spec,
+            state: State::Blank,
+            paused,
+            reached: None,
+            announced: false,
+            moving: false,
+            recheck: None,
+            removal: None,
+            complaint: None,
+            seeded: 0,
+            seeding_since: None,
+        }
+    }
+
+    /// Somebody works on it, or will once its files are known.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.state, State::Opening(_) | State::Awake(_))
+    }
+
+    /// Asks whoever works on it to end.
+    pub(super) fn interrupt(&mut self) {
+        match &self.state {
+            State::Opening(looking) => looking.stop.cancel(),
+            State::Awake(awake) => awake.leave.cancel(),
+            _ => (),
+        }
+    }
+
+    /// What is known of it now; of a torrent that is awake, up to a second ago.
+    pub(super) fn live(&self) -> Live {
+        match &self.state {
+            State::Awake(_) => self.spec.live().unwrap_or_default(),
+            State::Asleep(opened) => self.at_rest(&opened.have),
+            State::Parked(have) => self.at_rest(have),
+            State::Opening(_) | State::Blank | State::Broken(_) => {
+                let total = self.spec.info().map_or(0, |info| info.geometry().total_length());
+                Live {
+                    status: Status {
+                        metadata: self.spec.info().is_some(),
+                        total_bytes: total,
+                        wanted_bytes: total,
+                        left_bytes: total,
+                        ..Status::default()
+                    },
+                    why: None,
+                }
+            }
+        }
+    }
+
+    fn at_rest(&self, have: &Bitfield) -> Live {
+        let Some(info) = self.spec.info() else {
+            return Live::default();
+        };
+        let geometry = info.geometry();
+        let options = self.spec.options();
+        let wanted = super::spec::wanted(info, &options.wishes, |piece| {
+            geometry.piece(piece).is_some_and(|piece| have.has(piece))
+        });
+        let status = Status {
+            metadata: true,
+            have_count: have.count(),
+            piece_count: geometry.piece_count(),
+            have_bytes: geometry.total_length().saturating_sub(self.spec.counters.left()),
+            total_bytes: geometry.total_length(),
+            wanted_bytes: wanted.bytes,
+            left_bytes: wanted.left,
+            left_count: u32::from(wanted.left > 0),
+            downloaded: self.spec.counters.downloaded(),
+            uploaded: self.spec.counters.uploaded(),
+            ..Status::default()
+        };
+        Live { status, why: None }
+    }
+
+    /// What it is at.
+    pub(super) fn stage(&self, live: &Live) -> Stage {
+        let piece_length = self.spec.info().map_or(0, |info| info.geometry().piece_length());
+        match &self.state {
+            State::Broken(_) => Stage::Error,
+            State::Opening(looking) => match looking.hashing(piece_length) {
+                Some((done, of)) => Stage::Checking { done, of },
+                None => Stage::Opening,
+            },
+            _ if self.paused => Stage::Paused,
+            _ => stage_of(&self.spec, &live.status),
+        }
+    }
+
+    /// In plain words: why it waits or rests.
+    pub(super) fn why(&self, live: &Live) -> Option<String> {
+        let complaint = self.complaint.as_deref();
+        match &self.state {
+            State::Broken(reason) => Some(reason.to_string()),
+            _ if self.moving => Some("its files are being moved".to_owned()),
+            _ if self.paused => Some(match &self.reached {
+                Some(goal) => format!("it has been given enough: {goal}"),
+                None => "paused".to_owned(),
+            }),
+            State::Opening(_) => Some("its files are looked at".to_owned()),
+            State::Awake(_) if live.status.peers == 0 && live.status.left_count > 0 => {
+                match (complaint, &live.why) {
+                    (Some(words), _) => Some(format!("nobody is connected; tracker says: {words}")),
+                    (None, why) => why.clone(),
+                }
+            }
+            State::Awake(_) => live.why.clone(),
+            _ if live.status.left_count > 0 => Some(match complaint {
+                Some(words) => format!("nobody has it at the moment; tracker says: {words}"),
+                None => "nobody has it at the moment; the trackers are asked again".to_owned(),
+            }),
+            _ => complaint.map(|words| format!("tracker says: {words}")),
+        }
+    }
+
+    /// Seconds as a seed, over all runs.
+    pub(super) fn seeding_seconds(&self, now: Moment) -> u64 {
+        let since = self.seeding_since.map_or(0, |since| now.since(since).as_secs());
+        self.seeded + since
+    }
+}

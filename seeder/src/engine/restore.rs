@@ -1,0 +1,74 @@
+//! Torrents taken up again at the start of a process, as its store has them.
+
+
+use shared::magnet::Magnet;
+use shared::metainfo::Metainfo;
+use tracing::error;
+
+use super::api::{EngineConfig, EngineError, Mode, Options, TorrentKey};
+use super::spec::{Known, Standing, Sums};
+use super::table::{Table, parts};
+use crate::store::{Store, StoreError, TorrentRow};
+
+/// Opens the database, if the process has one, and reads all of it.
+pub(super) async fn load(config: &EngineConfig) -> Result<Option<(Store, Vec<TorrentRow>)>, EngineError> {
+    let Some(path) = &config.store else {
+        return Ok(None);
+    };
+    let trouble = |error: StoreError| EngineError::Store {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let mut store = Store::open(path).await.map_err(trouble)?;
+    let rows = store.load().await.map_err(trouble)?;
+    Ok(Some((store, rows)))
+}
+
+impl Table {
+    /// Puts these torrents into the table and sets them going.
+    pub(super) async fn restore(&mut self, rows: Vec<TorrentRow>) {
+        for row in rows {
+            self.restore_one(row).await;
+        }
+    }
+
+    async fn restore_one(&mut self, row: TorrentRow) {
+        let key = TorrentKey(row.id);
+        let Some(known) = row.source.as_ref().and_then(|source| read(key, source)) else {
+            // It stays in the database: a later version may read it.
+            error!(torrent = row.id, "a torrent of the database cannot be read");
+            self.skip(key);
+            return;
+        };
+        let options = Options {
+            paused: row.paused,
+            ..Options::from(row.options)
+        };
+        let standing = Standing {
+            mode: if row.writes { Mode::Get } else { Mode::Seed },
+            peers: Vec::new(),
+            before: Sums {
+                uploaded: row.counters.uploaded,
+                downloaded: row.counters.downloaded,
+            },
+            added: row.added,
+            copies: row.counters.copies,
+            treated: self.treat(&row.root, options, &row.trackers),
+        };
+        self.enter(known, standing);
+        if let Some(entry) = self.torrents.get_mut(&key) {
+            entry.seeded = row.counters.seeding_seconds;
+            entry.reached = row.reached.map(Into::into);
+        }
+        self.begin(key).await;
+    }
+}
+
+fn read(key: TorrentKey, (is_magnet, source): &(bool, Vec<u8>)) -> Option<Known> {
+    if *is_magnet {
+        let magnet: Magnet = std::str::from_utf8(source).ok()?.parse().ok()?;
+        return Some(Known::of_magnet(key, &magnet));
+    }
+    let (info, about) = parts(Metainfo::read(source).ok()?);
+    Some(Known::of_info(key, info, about))
+}
