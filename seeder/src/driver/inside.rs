@@ -116,7 +116,11 @@ pub(super) fn lacks(spec: &Spec, opened: &Opened) -> bool {
         return false;
     }
     let info = opened.storage.info();
-    let has = |piece| info.geometry().piece(piece).is_some_and(|piece| opened.have.has(piece));
+    let has = |piece| {
+        info.geometry()
+            .piece(piece)
+            .is_some_and(|piece| opened.have.has(piece))
+    };
     wanted(info, &spec.options().wishes, has).left > 0
 }
 

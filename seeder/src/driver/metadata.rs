@@ -51,7 +51,13 @@ impl Driver {
 
     fn open(&mut self, info: Arc<Info>) {
         if let Some(only) = &self.spec.only {
-            let chosen = |file| if only.has(file) { Priority::Normal } else { Priority::Skip };
+            let chosen = |file| {
+                if only.has(file) {
+                    Priority::Normal
+                } else {
+                    Priority::Skip
+                }
+            };
             let wishes = Wishes {
                 files: (0..info.files().len()).map(chosen).collect(),
                 ..Wishes::default()

@@ -110,12 +110,14 @@ impl Table {
     /// What a torrent's goals are measured by.
     pub(super) fn given(&self, key: TorrentKey) -> Given {
         let clock = self.shared.clock;
-        self.torrents.get(&key).map_or_else(Given::default, |entry| Given {
-            uploaded: entry.spec.sums().uploaded,
-            size: entry.live().status.wanted_bytes,
-            seeding: Duration::from_secs(entry.seeding_seconds(clock.now())),
-            copies: entry.spec.copies().count(clock.unix_now().unsigned_abs()),
-        })
+        self.torrents
+            .get(&key)
+            .map_or_else(Given::default, |entry| Given {
+                uploaded: entry.spec.sums().uploaded,
+                size: entry.live().status.wanted_bytes,
+                seeding: Duration::from_secs(entry.seeding_seconds(clock.now())),
+                copies: entry.spec.copies().count(clock.unix_now().unsigned_abs()),
+            })
     }
 
     /// Counts the time of seeds, and lets those rest that have been given enough.

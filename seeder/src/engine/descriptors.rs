@@ -41,7 +41,9 @@ impl Descriptors {
         let room = (self.all - self.all / 8).saturating_sub(RESERVE).max(8);
         if room < connections {
             let all = self.all;
-            warn!("{connections} connections are too many for {all} descriptors: there will be at most {room}; see `ulimit -n`");
+            warn!(
+                "{connections} connections are too many for {all} descriptors: there will be at most {room}; see `ulimit -n`"
+            );
         }
         connections.min(room)
     }

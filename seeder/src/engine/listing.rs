@@ -42,7 +42,9 @@ impl Table {
                 || begins(spec.hash_v2.map(|hash| hash.to_string()))
         };
         let here = self.torrents.iter().filter(|(_, entry)| entry.removal.is_none());
-        here.filter(|(_, entry)| named(entry)).map(|(key, _)| *key).collect()
+        here.filter(|(_, entry)| named(entry))
+            .map(|(key, _)| *key)
+            .collect()
     }
 
     pub(super) fn facts(&self) -> EngineFacts {
@@ -174,7 +176,12 @@ fn details(spec: &Spec, summary: Summary, inside: Inside) -> Details {
         files: info.map_or_else(Vec::new, |info| files(info, spec, inside.have.as_ref())),
         peers: inside.peers.into_iter().map(peer).collect(),
         trackers: Vec::new(),
-        web_seeds: about.web_seeds.iter().chain(&options.web_seeds).cloned().collect(),
+        web_seeds: about
+            .web_seeds
+            .iter()
+            .chain(&options.web_seeds)
+            .cloned()
+            .collect(),
         piece_length: geometry.map_or(0, |geometry| geometry.piece_length()),
         piece_count: geometry.map_or(0, |geometry| geometry.piece_count()),
         have_count: inside.have.as_ref().map_or(0, Bitfield::count),
@@ -231,7 +238,9 @@ fn have_of(info: &Info, have: &Bitfield, offset: u64, length: u64) -> u64 {
     let (mut sum, mut at) = (0, offset);
     while at < end {
         let next = end.min((at / piece_length + 1) * piece_length);
-        let piece = u32::try_from(at / piece_length).ok().and_then(|number| geometry.piece(number));
+        let piece = u32::try_from(at / piece_length)
+            .ok()
+            .and_then(|number| geometry.piece(number));
         if piece.is_some_and(|piece| have.has(piece)) {
             sum += next - at;
         }

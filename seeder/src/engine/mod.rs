@@ -9,6 +9,8 @@ mod desk;
 mod entry;
 mod listing;
 mod moves;
+#[cfg(test)]
+mod operations;
 mod orders;
 mod process;
 mod restore;

@@ -82,7 +82,9 @@ impl Table {
     fn lend(&mut self, key: TorrentKey) -> Result<oneshot::Receiver<Option<Opened>>, ChangeError> {
         let entry = self.torrents.get_mut(&key).ok_or(ChangeError::Unknown)?;
         if entry.moving {
-            return Err(ChangeError::Refused("its files are being moved already".to_owned()));
+            return Err(ChangeError::Refused(
+                "its files are being moved already".to_owned(),
+            ));
         }
         let (lend, lent) = oneshot::channel();
         match &entry.state {
@@ -243,6 +245,9 @@ fn delete_files(paths: &[PathBuf], root: &Path) -> Result<(), ChangeError> {
         }
     }
     // The deepest come last in their order. A folder with something else in it stays.
-    folders.iter().rev().for_each(|folder| _ = std::fs::remove_dir(folder));
+    folders
+        .iter()
+        .rev()
+        .for_each(|folder| _ = std::fs::remove_dir(folder));
     trouble.map_or(Ok(()), Err)
 }

@@ -20,7 +20,11 @@ const PEERS_MAX: usize = 1_000;
 
 impl Table {
     pub(super) async fn order(&mut self, key: TorrentKey, order: Order, answer: Answer<(), ChangeError>) {
-        if self.torrents.get(&key).is_none_or(|entry| entry.removal.is_some()) {
+        if self
+            .torrents
+            .get(&key)
+            .is_none_or(|entry| entry.removal.is_some())
+        {
             // Whoever asked may have gone, here and below.
             _ = answer.send(Err(ChangeError::Unknown));
             return;
@@ -65,7 +69,10 @@ impl Table {
     /// Ends whoever works on it, if somebody does; what was noted is done after that.
     pub(super) async fn disturb(&mut self, key: TorrentKey) -> Result<(), ChangeError> {
         if let Some(entry) = self.torrents.get_mut(&key) {
-            if matches!(entry.state, State::Broken(_)) && entry.spec.info().is_some() && entry.removal.is_none() {
+            if matches!(entry.state, State::Broken(_))
+                && entry.spec.info().is_some()
+                && entry.removal.is_none()
+            {
                 // What it was that broke it may be over.
                 entry.recheck.get_or_insert_default();
             }
@@ -87,7 +94,11 @@ impl Table {
         }
     }
 
-    pub(super) async fn pause(&mut self, key: TorrentKey, reached: Option<String>) -> Result<(), ChangeError> {
+    pub(super) async fn pause(
+        &mut self,
+        key: TorrentKey,
+        reached: Option<String>,
+    ) -> Result<(), ChangeError> {
         let Some(entry) = self.torrents.get_mut(&key) else {
             return Err(ChangeError::Unknown);
         };

@@ -1,6 +1,5 @@
 //! Torrents taken up again at the start of a process, as its store has them.
 
-
 use shared::magnet::Magnet;
 use shared::metainfo::Metainfo;
 use tracing::error;

@@ -243,7 +243,12 @@ impl Spec {
     pub(crate) fn magnet(&self) -> Magnet {
         Magnet {
             name: Some(self.label.clone()),
-            trackers: self.trackers().iter().flatten().map(ToString::to_string).collect(),
+            trackers: self
+                .trackers()
+                .iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect(),
             ..bare_magnet(self.hash_v1, self.hash_v2)
         }
     }

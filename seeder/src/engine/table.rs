@@ -193,8 +193,14 @@ impl Table {
 
     async fn add(&mut self, torrent: Box<AddTorrent>, answer: Answer<TorrentKey, AddError>) {
         let hashes = hashes_of(&torrent.source);
-        if let Some((hash, key)) = hashes.iter().find_map(|hash| Some((*hash, *self.by_hash.get(hash)?))) {
-            let removal = self.torrents.get_mut(&key).and_then(|entry| entry.removal.as_mut());
+        if let Some((hash, key)) = hashes
+            .iter()
+            .find_map(|hash| Some((*hash, *self.by_hash.get(hash)?)))
+        {
+            let removal = self
+                .torrents
+                .get_mut(&key)
+                .and_then(|entry| entry.removal.as_mut());
             match removal {
                 Some(removal) => removal.wait(torrent, answer, hash),
                 None => _ = answer.send(Err(AddError::Duplicate(hash))),
@@ -293,7 +299,9 @@ impl Table {
 
     /// Sets a torrent going that nobody works on.
     pub(super) async fn begin(&mut self, key: TorrentKey) {
-        let Some(entry) = self.torrents.get(&key) else { return };
+        let Some(entry) = self.torrents.get(&key) else {
+            return;
+        };
         if entry.spec.info().is_some() {
             let check = entry.spec.options().check;
             self.look(key, check, Vec::new());
@@ -414,7 +422,9 @@ impl Table {
 
     /// Wakes a torrent that has something to do.
     fn go_on(&mut self, key: TorrentKey) {
-        let Some(entry) = self.torrents.get(&key) else { return };
+        let Some(entry) = self.torrents.get(&key) else {
+            return;
+        };
         let spec = Arc::clone(&entry.spec);
         match &entry.state {
             State::Blank => self.wake(&spec, None, None),

@@ -19,10 +19,10 @@ use super::*;
 use crate::disk::tests::{Rig, spoil};
 
 /// Nothing here takes a second on an idle machine; a busy one may need more.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
-    let config = EngineConfig {
+pub(super) fn config(name: u8, data: Option<PathBuf>) -> EngineConfig {
+    EngineConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         data,
         peer_id: PeerId([name; 20]),
@@ -31,11 +31,14 @@ async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
         encryption: Encryption::default(),
         rates: Rates::default(),
         store: None,
-    };
-    Engine::start(config).await.unwrap()
+    }
 }
 
-fn torrent(rig: &Rig, root: &str, mode: Mode, peers: &[SocketAddr]) -> AddTorrent {
+pub(super) async fn engine(name: u8, data: Option<PathBuf>) -> Engine {
+    Engine::start(config(name, data)).await.unwrap()
+}
+
+pub(super) fn torrent(rig: &Rig, root: &str, mode: Mode, peers: &[SocketAddr]) -> AddTorrent {
     AddTorrent {
         source: Source::Metainfo(Arc::clone(&rig.metainfo)),
         root: rig.path(root),
@@ -47,7 +50,7 @@ fn torrent(rig: &Rig, root: &str, mode: Mode, peers: &[SocketAddr]) -> AddTorren
 }
 
 /// A seeder of the rig's source.
-async fn seeder(rig: &Rig) -> Engine {
+pub(super) async fn seeder(rig: &Rig) -> Engine {
     let seeder = engine(b'S', None).await;
     let mut events = seeder.subscribe();
     seeder.add(torrent(rig, "source", Mode::Seed, &[])).await.unwrap();
@@ -56,7 +59,10 @@ async fn seeder(rig: &Rig) -> Engine {
 }
 
 /// Listens until the event comes; gives back all that came.
-async fn hear(events: &mut broadcast::Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+pub(super) async fn hear(
+    events: &mut broadcast::Receiver<Event>,
+    wanted: impl Fn(&Event) -> bool,
+) -> Vec<Event> {
     let mut heard = Vec::new();
     let listen = async {
         loop {
@@ -73,7 +79,7 @@ async fn hear(events: &mut broadcast::Receiver<Event>, wanted: impl Fn(&Event) -
     heard
 }
 
-fn finished(event: &Event) -> bool {
+pub(super) fn finished(event: &Event) -> bool {
     matches!(event, Event::Finished { .. })
 }
 
@@ -118,7 +124,7 @@ async fn a_magnet_link_brings_the_metadata_first() {
     torrent.source = Source::Magnet(Box::new(magnet));
     getter.add(torrent).await.unwrap();
     let heard = hear(&mut events, finished).await;
-    assert!(matches!(&heard[0], Event::Metadata { info, .. } if info.raw() == rig.info.raw()));
+    assert!(matches!(&heard[1], Event::Metadata { info, .. } if info.raw() == rig.info.raw()));
     rig.same("a.jpg");
 }
 

@@ -157,7 +157,11 @@ mod tests {
         let useless = peer_that(|peer| peer.we_are_interested = false);
         let silent = peer_that(|peer| (peer.chokes_us, peer.snubbed) = (false, true));
         let open = peer_that(|peer| peer.chokes_us = false);
-        check(&[], None, "nobody is known who has it; the trackers are asked again");
+        check(
+            &[],
+            None,
+            "nobody is known who has it; the trackers are asked again",
+        );
         check(&[useless.clone()], None, "no peer has the missing 2 pieces");
         check(
             &[choking.clone(), useless],
@@ -166,8 +170,16 @@ mod tests {
         );
         let three = [choking.clone(), choking.clone(), choking.clone()];
         check(&three, None, "choked by all 3 peers that have what is missing");
-        check(&[choking, silent], None, "the peers that could give it send nothing");
+        check(
+            &[choking, silent],
+            None,
+            "the peers that could give it send nothing",
+        );
         check(&[open.clone()], None, "");
-        check(&[open], Some("/a: no space left"), "waiting for the disk: /a: no space left");
+        check(
+            &[open],
+            Some("/a: no space left"),
+            "waiting for the disk: /a: no space left",
+        );
     }
 }

@@ -75,7 +75,8 @@ impl Store {
         let mut writing = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         for (id, change) in changes {
             if change.removed {
-                let delete = sqlx::query("DELETE FROM torrents WHERE id = $1").bind(i64::try_from(*id).unwrap_or(i64::MAX));
+                let delete = sqlx::query("DELETE FROM torrents WHERE id = $1")
+                    .bind(i64::try_from(*id).unwrap_or(i64::MAX));
                 writing.execute(delete).await?;
                 continue;
             }

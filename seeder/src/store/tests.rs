@@ -69,7 +69,10 @@ async fn a_torrent_comes_back_as_it_went() {
     assert_eq!(back, [expected]);
     let options = Options::from(back.into_iter().next().unwrap().options);
     assert_eq!(options.wishes.files[..], [Priority::Skip, Priority::High]);
-    assert_eq!((options.wishes.sequential, options.goals.ratio), (true, Some(1.5)));
+    assert_eq!(
+        (options.wishes.sequential, options.goals.ratio),
+        (true, Some(1.5))
+    );
 }
 
 #[tokio::test]
@@ -97,7 +100,10 @@ async fn what_was_said_later_counts_and_what_is_removed_is_gone_with_its_counter
     keeper.close().await;
     let back = load(&path).await;
     assert_eq!(back.len(), 1);
-    assert_eq!((back[0].root.as_path(), back[0].paused), (Path::new("/elsewhere"), true));
+    assert_eq!(
+        (back[0].root.as_path(), back[0].paused),
+        (Path::new("/elsewhere"), true)
+    );
     assert_eq!(back[0].source, Some((false, b"one".to_vec())));
     // Counters of a torrent that is not there make no row.
     let keeper = Keeper::start(Store::open(&path).await.unwrap());
@@ -111,8 +117,14 @@ async fn a_torrent_that_could_not_be_written_is_no_promise() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seeder.sqlite");
     let mut store = Store::open(&path).await.unwrap();
-    sqlx::query("DROP TABLE counters").execute(&mut store.connection).await.unwrap();
-    sqlx::query("DROP TABLE torrents").execute(&mut store.connection).await.unwrap();
+    sqlx::query("DROP TABLE counters")
+        .execute(&mut store.connection)
+        .await
+        .unwrap();
+    sqlx::query("DROP TABLE torrents")
+        .execute(&mut store.connection)
+        .await
+        .unwrap();
     let keeper = Keeper::start(store);
     keeper.note(1, put(row(1, Some(b"one"))));
     assert!(keeper.safe().await.unwrap().unwrap_err().contains("torrents"));

@@ -37,7 +37,10 @@ pub(crate) fn torrent_file(info: &Info, about: &About<'_>) -> Vec<u8> {
     if !about.web_seeds.is_empty() {
         string(&mut file, b"url-list");
         file.push(b'l');
-        about.web_seeds.iter().for_each(|url| string(&mut file, url.as_bytes()));
+        about
+            .web_seeds
+            .iter()
+            .for_each(|url| string(&mut file, url.as_bytes()));
         file.push(b'e');
     }
     file.push(b'e');

@@ -129,7 +129,10 @@ impl Http {
         if lookups.len() >= LOOKUPS_MAX {
             lookups.clear();
         }
-        lookups.insert(name.to_owned(), (self.clock.after(Duration::ZERO), Arc::clone(&found)));
+        lookups.insert(
+            name.to_owned(),
+            (self.clock.after(Duration::ZERO), Arc::clone(&found)),
+        );
         Ok(found)
     }
 

@@ -125,8 +125,7 @@ fn next_of<'a>(
     travelling: impl Iterator<Item = &'a Attempt> + Clone,
 ) -> Option<(Id, Announce)> {
     let is_free = |(id, announce): &(Id, Announce)| {
-        let clash =
-            |other: &Attempt| other.id.2 == id.2 && other.announce.tracker == announce.tracker;
+        let clash = |other: &Attempt| other.id.2 == id.2 && other.announce.tracker == announce.tracker;
         !travelling.clone().any(clash)
     };
     let place = host.waiting.iter().position(is_free)?;
@@ -252,7 +251,9 @@ impl Task {
         let ids: Vec<Id> = self.ids_of(key).collect();
         for id in ids {
             if let Some(entry) = self.entries.get_mut(&id) {
-                entry.said.retain(|(url, _)| tiers.iter().flatten().any(|kept| kept == url));
+                entry
+                    .said
+                    .retain(|(url, _)| tiers.iter().flatten().any(|kept| kept == url));
             }
             self.tell(id, announcer::Input::Trackers(Arc::clone(&tiers)));
         }
@@ -496,7 +497,11 @@ impl Task {
         }
         if first {
             self.totals.answered.fetch_add(1, Relaxed);
-            if let Some(said) = self.entries.get_mut(&id).and_then(|entry| entry.said(&announce.tracker)) {
+            if let Some(said) = self
+                .entries
+                .get_mut(&id)
+                .and_then(|entry| entry.said(&announce.tracker))
+            {
                 *said = Said {
                     seeders: reply.complete,
                     leechers: reply.incomplete,
@@ -565,7 +570,11 @@ impl Task {
             Heard::Reply(_) => return,
         };
         self.totals.failed.fetch_add(1, Relaxed);
-        if let Some(said) = self.entries.get_mut(&id).and_then(|entry| entry.said(&announce.tracker)) {
+        if let Some(said) = self
+            .entries
+            .get_mut(&id)
+            .and_then(|entry| entry.said(&announce.tracker))
+        {
             said.words = Some(shortened(&reason));
         }
         self.tell(
