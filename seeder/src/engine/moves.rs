@@ -144,7 +144,10 @@ impl Table {
             return;
         };
         entry.moving = true;
-        let content = entry.removal.as_ref().map_or(Content::Keep, |removal| removal.content);
+        let content = entry
+            .removal
+            .as_ref()
+            .map_or(Content::Keep, |removal| removal.content);
         let here = match &entry.state {
             State::Asleep(opened) => Some(opened.clone()),
             _ => None,
