@@ -1,5 +1,5 @@
-//! What travels inside `extended` messages: the extension handshake (BEP 10, with BEP 21's `upload_only`) and the exchange
-//! of metadata (BEP 9). Readers take what is well-formed and ignore the rest, as BEP 10 asks; values of the wrong kind count as absent.
+//! What travels inside `extended` messages: the extension handshake (BEP 10, with BEP 21's `upload_only`), the exchange
+//! of metadata (BEP 9) and the word that a piece is gone (BEP 54). Readers take what is well-formed and ignore the rest, as BEP 10 asks; values of the wrong kind count as absent.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +12,9 @@ pub const HANDSHAKE_ID: u8 = 0;
 
 /// The id by which peers send us `ut_metadata` messages.
 pub const UT_METADATA_ID: u8 = 1;
+
+/// The id by which peers send us `lt_donthave` messages (BEP 54).
+pub const LT_DONTHAVE_ID: u8 = 3;
 
 /// Metadata travel in blocks of 16 KiB (BEP 9).
 pub const METADATA_BLOCK_LENGTH: u32 = 16 * 1024;
@@ -32,6 +35,8 @@ pub enum ExtensionError {
     NotDictionary,
     #[error("no {0:?} in it, or not a number that fits")]
     Number(&'static str),
+    #[error("{0} bytes where the four of a piece's number should be")]
+    PieceNumber(usize),
 }
 
 /// What a peer can do, and what it wants us to know. `None` says nothing: a later handshake changes only what it names.
@@ -41,6 +46,8 @@ pub struct ExtensionHandshake {
     pub ut_metadata: Option<u8>,
     /// The id under which the sender takes `ut_pex` messages (BEP 11); 0 turns them off.
     pub ut_pex: Option<u8>,
+    /// The id under which the sender takes `lt_donthave` messages (BEP 54); 0 turns them off.
+    pub lt_donthave: Option<u8>,
     /// The sender's program and version.
     pub client: Option<String>,
     /// The port at which the sender listens.
@@ -62,6 +69,7 @@ impl ExtensionHandshake {
         *self = Self {
             ut_metadata: later.ut_metadata.or(earlier.ut_metadata),
             ut_pex: later.ut_pex.or(earlier.ut_pex),
+            lt_donthave: later.lt_donthave.or(earlier.lt_donthave),
             client: later.client.or(earlier.client),
             port: later.port.or(earlier.port),
             reqq: later.reqq.or(earlier.reqq),
@@ -75,6 +83,7 @@ impl ExtensionHandshake {
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::new();
         out.dict().key("m").dict();
+        entry(&mut out, "lt_donthave", self.lt_donthave);
         entry(&mut out, "ut_metadata", self.ut_metadata);
         entry(&mut out, "ut_pex", self.ut_pex);
         out.end();
@@ -105,6 +114,7 @@ impl ExtensionHandshake {
         Ok(Self {
             ut_metadata: id("ut_metadata"),
             ut_pex: id("ut_pex"),
+            lt_donthave: id("lt_donthave"),
             client: root.get("v").and_then(|value| value.bytes()).map(client),
             port: number(root, "p").filter(|port| *port != 0),
             reqq: number(root, "reqq"),
@@ -115,6 +125,24 @@ impl ExtensionHandshake {
                 .and_then(|value| value.bytes())
                 .and_then(address),
         })
+    }
+}
+
+/// The sender has this piece no more (BEP 54).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DontHave(pub u32);
+
+impl DontHave {
+    /// The payload of the message, to be sent under the id that the receiver chose.
+    pub fn encode(self) -> Bytes {
+        Bytes::copy_from_slice(&self.0.to_be_bytes())
+    }
+
+    /// Reads the payload.
+    pub fn decode(payload: &[u8]) -> Result<Self, ExtensionError> {
+        let number = <[u8; 4]>::try_from(payload);
+        let number = number.map_err(|_| ExtensionError::PieceNumber(payload.len()))?;
+        Ok(Self(u32::from_be_bytes(number)))
     }
 }
 
@@ -233,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_that_is_gone_is_told_as_bep_54_says() {
+        let handshake = ExtensionHandshake {
+            lt_donthave: Some(LT_DONTHAVE_ID),
+            upload_only: Some(true),
+            ..ExtensionHandshake::default()
+        };
+        assert_eq!(
+            handshake.encode(),
+            &b"d1:md11:lt_donthavei3ee11:upload_onlyi1ee"[..]
+        );
+        assert_eq!(DontHave(0x0102_0304).encode(), &[1, 2, 3, 4][..]);
+        assert_eq!(DontHave::decode(&[0, 0, 1, 0]), Ok(DontHave(256)));
+        assert_eq!(DontHave::decode(&[0, 1, 0]), Err(ExtensionError::PieceNumber(3)));
+    }
+
+    #[test]
     fn numbers_that_do_not_fit_count_as_absent() {
         let bytes = b"d1:md11:ut_metadatai256ee13:metadata_sizei-1e1:pi65536e4:reqq3:abc6:yourip3:abce";
         assert_eq!(
@@ -273,7 +317,7 @@ mod tests {
     }
 
     fn any_handshake() -> impl Strategy<Value = ExtensionHandshake> {
-        let ids = any::<(Option<u8>, Option<u8>)>();
+        let ids = any::<(Option<u8>, Option<u8>, Option<u8>)>();
         let rest = any::<(
             Option<u16>,
             Option<u32>,
@@ -285,6 +329,7 @@ mod tests {
             ExtensionHandshake {
                 ut_metadata: ids.0,
                 ut_pex: ids.1,
+                lt_donthave: ids.2,
                 client,
                 port: rest.0.filter(|port| *port != 0),
                 reqq: rest.1,

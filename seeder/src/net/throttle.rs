@@ -286,3 +286,196 @@ impl Drop for Paid<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use tokio::time::{Instant, sleep, timeout};
+
+    use super::*;
+
+    const TEN: Duration = Duration::from_secs(10);
+    /// What the uploader would like to send at once.
+    const BATCH: u64 = 256 * 1024;
+
+    /// Bytes that each of so many connections passes in ten seconds.
+    async fn passed(tolls: &Tolls, connections: usize) -> Vec<u64> {
+        let mut tasks = JoinSet::new();
+        for _ in 0..connections {
+            let tolls = tolls.clone();
+            tasks.spawn(async move {
+                let (until, mut bytes) = (Instant::now() + TEN, 0);
+                while let Ok(granted) = tokio::time::timeout_at(until, tolls.up(BATCH)).await {
+                    assert!((1..=BATCH).contains(&granted));
+                    bytes += granted;
+                }
+                bytes
+            });
+        }
+        tasks.join_all().await
+    }
+
+    fn gates(rates: [Option<u64>; 3]) -> Tolls {
+        let clock = Clock::start();
+        let [torrent, class, all] = rates.map(|rate| Gate::new(clock, rate, None));
+        Tolls::new(&torrent, &class, &all)
+    }
+
+    #[track_caller]
+    fn within_5_percent(bytes: u64, rate: u64) {
+        let expected = rate * 10;
+        assert!(
+            bytes >= expected * 95 / 100 && bytes <= expected * 105 / 100,
+            "{bytes} instead of {expected}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_holds_for_one_connection_and_for_fifty_who_share_it_fairly() {
+        for rate in [1_024, 100_000, 10_000_000, 200_000_000] {
+            for connections in [1, 50] {
+                for place in 0..3 {
+                    let mut rates = [None; 3];
+                    rates[place] = Some(rate);
+                    let shares = passed(&gates(rates), connections).await;
+                    within_5_percent(shares.iter().sum(), rate);
+                    let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+                    assert!(most - least <= 2 * grant(rate), "{rate}: {least} and {most}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_narrowest_of_several_limits_holds() {
+        let tolls = gates([Some(50_000), Some(400_000), Some(90_000)]);
+        within_5_percent(passed(&tolls, 3).await.iter().sum(), 50_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_torrent_has_its_share_of_what_the_process_may_beside_a_fast_one() {
+        let clock = Clock::start();
+        let gate = |rate| Gate::new(clock, rate, None);
+        let (slow, open, all) = (gate(Some(10_000)), gate(None), gate(Some(100_000)));
+        let (slow, fast) = (Tolls::new(&slow, &open, &all), Tolls::new(&open, &open, &all));
+        let (slow, fast) = tokio::join!(passed(&slow, 5), passed(&fast, 5));
+        let (slow, fast): (u64, u64) = (slow.iter().sum(), fast.iter().sum());
+        within_5_percent(slow + fast, 100_000);
+        assert!((80_000..=105_000).contains(&slow), "{slow}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_limits_all_passes_at_once() {
+        let tolls = gates([None; 3]);
+        let start = Instant::now();
+        assert_eq!(tolls.up(u64::MAX).await, u64::MAX);
+        assert_eq!(tolls.down(7).await, 7);
+        assert_eq!(gates([Some(5); 3]).up(0).await, 0);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_not_saved_up_for_a_burst() {
+        let tolls = gates([Some(1_000_000), None, None]);
+        tolls.up(1).await;
+        sleep(Duration::from_mins(10)).await;
+        within_5_percent(passed(&tolls, 1).await.iter().sum(), 1_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_changes_while_somebody_waits_for_it() {
+        let gate = Gate::new(Clock::start(), Some(1), None);
+        let tolls = Tolls::new(&gate, &gate, &gate);
+        let waiter = tokio::spawn({
+            let tolls = tolls.clone();
+            async move { tolls.up(BATCH).await }
+        });
+        sleep(Duration::from_millis(5)).await;
+        gate.set(None, Some(9));
+        assert_eq!(
+            timeout(Duration::from_millis(5), waiter).await.unwrap().unwrap(),
+            BATCH
+        );
+        assert_eq!((gate.up.limit(), gate.down.limit()), (None, Some(9)));
+        gate.set(Some(100_000), None);
+        within_5_percent(
+            passed(&gates([Some(100_000), None, None]), 2).await.iter().sum(),
+            100_000,
+        );
+        assert_eq!(tolls.down(BATCH).await, BATCH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_connection_paid_before_it_ended_comes_back() {
+        let clock = Clock::start();
+        let (narrow, shut) = (
+            Gate::new(clock, Some(1_000), None),
+            Gate::new(clock, Some(1), None),
+        );
+        let open = Gate::new(clock, None, None);
+        let tolls = Tolls::new(&narrow, &shut, &open);
+        sleep(Duration::from_secs(1)).await;
+        assert!(timeout(Duration::from_millis(1), tolls.up(100)).await.is_err());
+        // All of the burst is there still.
+        let free = Tolls::new(&narrow, &open, &open);
+        let (mut bytes, start) = (0, Instant::now());
+        while bytes < burst(1_000) {
+            bytes += free.up(burst(1_000) - bytes).await;
+        }
+        assert!(
+            start.elapsed() <= Duration::from_millis(2),
+            "{:?}",
+            start.elapsed()
+        );
+        free.up_unused(50);
+        let again = timeout(Duration::from_millis(1), free.up(50)).await;
+        assert_eq!(again, Ok(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lan_is_free_while_the_rest_is_limited() {
+        let clock = Clock::start();
+        let gates = Gates::new(clock, ["192.0.2.0/24".parse().unwrap()]);
+        gates.rest.set(Some(10_000), None);
+        let torrent = Gate::new(clock, None, None);
+        let home = gates.tolls(&torrent, [192, 168, 1, 5].into());
+        assert_eq!(home.up(BATCH).await, BATCH);
+        let far = gates.tolls(&torrent, [203, 0, 113, 5].into());
+        within_5_percent(passed(&far, 4).await.iter().sum(), 10_000);
+        gates.lan.set(Some(20_000), None);
+        within_5_percent(passed(&home, 4).await.iter().sum(), 20_000);
+    }
+
+    #[test]
+    fn home_is_what_the_standards_say_and_what_the_owner_says() {
+        let own = [
+            "192.0.2.0/24".parse().unwrap(),
+            "2001:db8:5::/48".parse().unwrap(),
+        ];
+        let home = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "169.254.1.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:192.168.0.1",
+            "192.0.2.77",
+            "2001:db8:5:7::1",
+        ];
+        for text in home {
+            assert!(is_lan(text.parse().unwrap(), &own), "{text}");
+        }
+        for text in [
+            "203.0.113.1",
+            "172.32.0.1",
+            "2001:db8:6::1",
+            "::ffff:8.8.8.8",
+            "100.64.0.1",
+        ] {
+            assert!(!is_lan(text.parse().unwrap(), &own), "{text}");
+        }
+    }
+}

@@ -82,9 +82,14 @@ impl Dialer {
         self.enter(address, Phase::Waiting(now));
     }
 
-    /// The next address to be called now.
-    pub(super) fn next(&mut self, now: Moment) -> Option<SocketAddr> {
-        let (_, address) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
+    /// The next address to be called now: of those that failed least often, the one that ranks highest (BEP 40).
+    pub(super) fn next(&mut self, now: Moment, rank: impl Fn(SocketAddr) -> u32) -> Option<SocketAddr> {
+        let due = self.due.iter().take_while(|(due, _)| *due <= now);
+        let failures = |address| self.known.get(address).map_or(0, |known: &Known| known.failures);
+        let best = due
+            .map(|(_, address)| (std::cmp::Reverse(failures(address)), rank(*address), *address))
+            .max();
+        let (_, _, address) = best?;
         self.enter(address, Phase::Calling);
         Some(address)
     }
@@ -118,6 +123,22 @@ impl Dialer {
     pub(super) fn rest(&mut self, now: Moment, peer: PeerKey) {
         for address in self.addresses_of(peer) {
             self.enter(address, Phase::Waiting(now + REST));
+        }
+    }
+
+    /// Things have changed: who rests, since neither side needed the other, may be called now.
+    pub(super) fn wake(&mut self, now: Moment) {
+        let rests = |(_, address): &&(Moment, SocketAddr)| {
+            self.known.get(address).is_some_and(|known| known.failures == 0)
+        };
+        let resting: Vec<SocketAddr> = self
+            .due
+            .iter()
+            .filter(rests)
+            .map(|(_, address)| *address)
+            .collect();
+        for address in resting {
+            self.enter(address, Phase::Waiting(now));
         }
     }
 
@@ -225,6 +246,11 @@ mod tests {
         ([10, 0, 0, 1], number).into()
     }
 
+    /// Lower ports come first.
+    fn by_port(address: SocketAddr) -> u32 {
+        u32::from(u16::MAX - address.port())
+    }
+
     fn now(secs: u64) -> Moment {
         Moment::from_secs(secs)
     }
@@ -234,15 +260,29 @@ mod tests {
         let (mut dialer, mut dice) = (Dialer::new(10), SmallRng::seed_from_u64(1));
         dialer.add(now(0), at(1));
         dialer.add(now(0), at(1));
-        assert_eq!(dialer.next(now(0)), Some(at(1)));
-        assert_eq!((dialer.next(now(0)), dialer.calling()), (None, 1));
+        assert_eq!(dialer.next(now(0), by_port), Some(at(1)));
+        assert_eq!((dialer.next(now(0), by_port), dialer.calling()), (None, 1));
         dialer.failed(now(0), at(1), &mut dice);
         let first = dialer.due().unwrap();
         assert!((10..15).contains(&first.as_secs()));
-        assert_eq!(dialer.next(first), Some(at(1)));
+        assert_eq!(dialer.next(first, by_port), Some(at(1)));
         dialer.failed(first, at(1), &mut dice);
         assert!(dialer.due().unwrap().since(first) >= Duration::from_secs(20));
         dialer.check_invariants();
+    }
+
+    #[test]
+    fn of_those_that_may_be_called_the_highest_rank_comes_first_unless_it_failed() {
+        let (mut dialer, mut dice) = (Dialer::new(10), SmallRng::seed_from_u64(1));
+        for port in [3, 1, 2] {
+            dialer.add(now(0), at(port));
+        }
+        assert_eq!(dialer.next(now(0), by_port), Some(at(1)));
+        dialer.failed(now(0), at(1), &mut dice);
+        let later = now(60);
+        assert_eq!(dialer.next(later, by_port), Some(at(2)));
+        assert_eq!(dialer.next(later, by_port), Some(at(3)));
+        assert_eq!(dialer.next(later, by_port), Some(at(1)));
     }
 
     #[test]
@@ -255,6 +295,11 @@ mod tests {
         assert!(dialer.due().is_some());
         dialer.shun_all(at(1).ip());
         assert_eq!(dialer.due(), None);
+        dialer.connected(now(0), at(2), PeerKey(8));
+        dialer.rest(now(0), PeerKey(8));
+        assert_eq!(dialer.due(), Some(now(30 * 60)));
+        dialer.wake(now(5));
+        assert_eq!(dialer.due(), Some(now(5)));
         dialer.check_invariants();
     }
 
@@ -265,11 +310,11 @@ mod tests {
         dialer.add(now(0), at(2));
         dialer.add(now(0), at(3));
         assert_eq!(dialer.len(), 2);
-        dialer.next(now(0));
+        dialer.next(now(0), by_port);
         dialer.failed(now(0), at(1), &mut dice);
         dialer.add(now(0), at(3));
-        assert_eq!(dialer.next(now(0)), Some(at(2)));
-        assert_eq!(dialer.next(now(0)), Some(at(3)));
+        assert_eq!(dialer.next(now(0), by_port), Some(at(2)));
+        assert_eq!(dialer.next(now(0), by_port), Some(at(3)));
         dialer.check_invariants();
     }
 

@@ -38,7 +38,7 @@ impl Torrent {
     pub(super) fn peer_has(&mut self, now: Moment, peer: PeerKey, piece: PieceIndex, rng: &mut impl Rng) {
         self.apply_changes();
         if let (Some(picker), Some(session)) = (&mut self.picker, self.sessions.get_mut(&peer)) {
-            if session.has_everything() {
+            if session.counts_as_seed() {
                 // Those who have everything are not counted piece by piece.
                 picker.fewer_but(piece);
             } else {
@@ -70,6 +70,7 @@ impl Torrent {
         let Pieces::Known(bits) = &session.pieces else {
             return;
         };
+        session.lost_some = false;
         if !bits.is_complete() {
             picker.more_of(bits);
         }

@@ -110,7 +110,7 @@ impl Torrent {
             chokes_us: session.chokes_us,
             we_choke: session.unchoked.is_none(),
             snubbed: session.snubbed,
-            requests_in: session.serving.len(),
+            requests_in: session.line.len(),
             requests_out: session.asked.len(),
         }
     }

@@ -14,15 +14,18 @@ use shared::peer_wire::Message;
 
 use super::blame::Blame;
 use super::choker::{Choker, Mode};
+use super::copies::CopiesTold;
 use super::cost::{self, Price};
 use super::depth::Shares;
 use super::dialer::Dialer;
 use super::events::{Content, Identity, Input, Output, PeerKey, Settings, Status};
 use super::layers::LayerFetch;
 use super::metadata::Fetch;
+use super::outward::Outward;
 use super::picker::Picker;
 use super::rate::Rate;
 use super::session::{Heard, Session};
+use super::superseed::Offers;
 use super::wanted::{Tally, Wanted};
 
 /// One torrent: its peers, its pieces, and what it wants done.
@@ -48,6 +51,12 @@ pub struct Torrent {
     pub(super) webs: usize,
     pub(super) choker: Choker,
     pub(super) dialer: Dialer,
+    /// What is shown to whom while we super-seed.
+    pub(super) offers: Option<Offers>,
+    /// What was said of us as an upload-only peer, and where complete peers were told of.
+    pub(super) told_upload_only: Option<bool>,
+    pub(super) copies: CopiesTold,
+    pub(super) outward: Outward,
     pub(super) blame: Blame,
 
     /// Bytes that may still be asked for, and bytes handed to `Store` that have not come back as credit.
@@ -82,8 +91,12 @@ impl Torrent {
     /// A torrent with its content, or without it a magnet link's, which asks its peers for the metadata first.
     pub fn new(now: Moment, identity: Identity, content: Option<Content>, settings: Settings) -> Self {
         let mut torrent = Self {
-            choker: Choker::new(now, settings.upload_slots.unwrap_or(8)),
+            choker: Choker::new(now, settings.upload_slots),
             dialer: Dialer::new(settings.addresses_max),
+            offers: None,
+            told_upload_only: None,
+            copies: CopiesTold::default(),
+            outward: Outward::new(&identity),
             credit: settings.disk_credit,
             identity,
             settings,
@@ -116,6 +129,7 @@ impl Torrent {
         if let Some(content) = content {
             torrent.hold(content);
         }
+        torrent.begin_giving();
         torrent
     }
 
@@ -153,8 +167,8 @@ impl Torrent {
             Input::Limits {
                 connections,
                 upload_slots,
-            } => self.limit(now, connections, upload_slots),
-            Input::SuperSeed(on) => self.super_seed(now, on),
+            } => self.limit(now, connections, upload_slots, rng),
+            Input::SuperSeed(on) => self.super_seed(now, on, rng),
             Input::Wishes(wishes) => self.wish(now, wishes, rng),
             Input::Lost { pieces } => self.lost(now, pieces, rng),
             Input::Found { pieces } => self.found(now, pieces, rng),
@@ -275,15 +289,17 @@ impl Torrent {
             Ok(Heard::Nothing) => (),
             Ok(Heard::Choked) => self.choked(peer),
             Ok(Heard::Unchoked | Heard::AllowedFast(_)) => self.refill(now, peer, rng),
-            Ok(Heard::Interest) => self.fill_slots(now),
-            Ok(Heard::Has(piece)) => self.peer_has(now, peer, piece, rng),
-            Ok(Heard::Pieces) => self.peer_told(now, peer, rng),
+            Ok(Heard::Interest) => self.interest_changed(now, peer),
+            Ok(Heard::Has(piece)) => self.heard_has(now, peer, piece, rng),
+            Ok(Heard::Pieces) => self.heard_pieces(now, peer, rng),
             Ok(Heard::More(pieces)) => {
                 for piece in pieces {
                     self.heard(now, peer, Message::Have(piece.number()), rng);
                 }
             }
             Ok(Heard::Request(block)) => self.requested(now, peer, block, rng),
+            Ok(Heard::Cancelled(block)) => self.cancelled(now, peer, block),
+            Ok(Heard::Lost(piece)) => self.peer_lost(now, peer, piece, rng),
             Ok(Heard::EarlyRequest(span)) => self.refuse(now, peer, span, rng),
             Ok(Heard::Arrived(delivery)) => self.arrived(now, peer, delivery, rng),
             Ok(Heard::Rejected(block)) => self.rejected(now, peer, block),
@@ -303,6 +319,7 @@ impl Torrent {
         if now >= self.next_tick {
             self.tick(now, rng);
         }
+        self.tell_upload_only(now);
         self.dial(now);
     }
 }
@@ -327,6 +344,7 @@ impl Torrent {
             "a finished torrent picks nothing"
         );
         self.dialer.check_invariants();
+        self.check_giving();
         let Some(picker) = &self.picker else {
             assert_eq!(asked, 0, "nothing is missing, but something is asked for");
             return;
@@ -361,7 +379,7 @@ impl Torrent {
                 count(&|piece| picker.is_missing(piece))
             );
             assert_eq!(session.we_are_interested, session.wanted > 0);
-            assert!(session.serving.len() <= self.settings.requests_in_max);
+            assert!(session.line.len() <= self.settings.requests_in_max);
         }
     }
 }

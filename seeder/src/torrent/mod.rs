@@ -1,12 +1,14 @@
 //! One torrent as state machines: session, choker, picker, blame, metadata, dialer, announcer. Pure: the driver tells a
 //! [`Torrent`] what happened, drains what it wants done, and calls again at its deadline.
 
+mod allowed_fast;
 pub mod announcer;
 mod bits;
 mod blame;
 mod bounds;
 pub mod bucket;
 mod choker;
+mod copies;
 mod cost;
 mod depth;
 mod dialer;
@@ -17,12 +19,15 @@ mod facts;
 pub mod goals;
 mod hashes;
 mod layers;
+mod line;
 mod lost;
 mod machine;
 mod metadata;
 mod order;
+mod outward;
 mod peers;
 mod picker;
+mod priority;
 mod rate;
 pub mod schedule;
 mod session;

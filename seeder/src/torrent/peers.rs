@@ -1,6 +1,5 @@
 //! Who is connected: greeting, dismissing, banning, calling. One connection a peer, none to ourselves, none to the banned.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ use super::session::{Pieces, Session};
 const CROSSING: Duration = Duration::from_secs(10);
 /// A caller may know us by so many addresses: some of IPv4, some of IPv6.
 const CALLS_MAX: usize = 8;
-/// So many connections from one address are a family behind one router; more are a crowd.
-const CROWD: usize = 4;
 /// Addresses taken from one answer of a tracker.
 const ADDRESSES_AT_ONCE_MAX: usize = 200;
 
@@ -37,6 +34,7 @@ impl Torrent {
         let address = session.address;
         self.webs += usize::from(session.is_web());
         self.sessions.insert(peer, session);
+        self.hide_from(peer);
         self.tell_pieces(now, peer);
         self.tell_extensions(now, peer, Some(address.ip()));
         self.fetch_layers(now);
@@ -100,7 +98,8 @@ impl Torrent {
     /// Calls as many as there is room for.
     pub(super) fn dial(&mut self, now: Moment) {
         while self.may_dial() {
-            let Some(address) = self.dialer.next(now) else {
+            let outward = self.outward;
+            let Some(address) = self.dialer.next(now, |address| outward.priority(address)) else {
                 break;
             };
             if self.blame.is_banned(Giver::Address(address.ip())) {
@@ -124,13 +123,17 @@ impl Torrent {
         if let Some(address) = session.listens_at() {
             self.dialer.connected(now, address, peer);
         }
+        if let Some(ours) = session.extensions.your_ip {
+            self.outward.heard(session.address.ip(), ours);
+        }
         self.offer_metadata(now, peer);
         self.part_if_both_seeds(now, peer);
     }
 
-    /// Two that both want nothing keep each other from better company.
+    /// Two that both want nothing keep each other from better company. Partial seeds (BEP 21) are such, unless they ask.
     pub(super) fn part_if_both_seeds(&mut self, now: Moment, peer: PeerKey) -> bool {
-        let useless = self.is_complete() && self.sessions.get(&peer).is_some_and(Session::wants_nothing);
+        self.note_copy(now, peer);
+        let useless = self.takes_nothing() && self.sessions.get(&peer).is_some_and(Session::wants_nothing);
         if useless {
             self.forget_for_long(now, peer);
             self.push(Output::Disconnect {
@@ -156,40 +159,12 @@ impl Torrent {
             return Err(Why::Banned);
         }
         self.admit_once(now, peer, session)?;
-        if self.connections() >= self.settings.connections_max && !self.make_room(now, session.address.ip()) {
+        if self.connections() >= self.settings.connections_max && !self.make_room(now, session.calls_from()) {
             // The call is over, and may be made again when there is room.
             self.dialer.put_off(now, session.address);
             return Err(Why::TooManyConnections(self.settings.connections_max));
         }
         Ok(())
-    }
-
-    /// A stranger who holds a place for nothing must not keep a friend out. Nor must one who holds many places: of those,
-    /// the one goes that was of least use.
-    fn make_room(&mut self, now: Moment, newcomer: IpAddr) -> bool {
-        let Some(peer) = self.useless(now).or_else(|| self.least_of_crowd(newcomer)) else {
-            return false;
-        };
-        self.forget_for_long(now, peer);
-        let why = Why::TooManyConnections(self.settings.connections_max);
-        self.push(Output::Disconnect { peer, why });
-        true
-    }
-
-    /// Of the address with the most connections, if these are a crowd, the connection that carried least.
-    fn least_of_crowd(&self, newcomer: IpAddr) -> Option<PeerKey> {
-        let mut crowds: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for session in self.sessions.values().filter(|session| !session.is_web()) {
-            *crowds.entry(session.address.ip()).or_default() += 1;
-        }
-        let (crowded, count) = crowds.into_iter().max_by_key(|(_, count)| *count)?;
-        let members = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.giver() == Giver::Address(crowded));
-        let least = members.min_by_key(|(_, session)| session.taken.total() + session.given.total());
-        let peer = least.map(|(peer, _)| *peer);
-        peer.filter(|_| count > CROWD && crowded != newcomer)
     }
 
     /// One connection a peer. Where two crossed, both sides keep the one that the smaller peer id has made. Where one side called
@@ -253,6 +228,7 @@ impl Torrent {
     /// Gives back all that hung on this peer.
     fn release_peer(&mut self, peer: PeerKey) -> Option<Session> {
         self.give_up_requests(peer);
+        self.forget_offers(peer);
         if let Some(fetch) = &mut self.fetch {
             fetch.gone(peer);
         }
@@ -262,7 +238,7 @@ impl Torrent {
         let session = self.sessions.remove(&peer)?;
         self.webs -= usize::from(session.is_web());
         if let (Some(picker), Pieces::Known(bits)) = (&mut self.picker, &session.pieces)
-            && !bits.is_complete()
+            && !session.counts_as_seed()
         {
             picker.fewer_of(bits);
         }
@@ -276,9 +252,12 @@ impl Torrent {
     /// BEP 6 wants the pieces told before all else.
     fn tell_pieces(&mut self, now: Moment, peer: PeerKey) {
         let fast = self.sessions.get(&peer).is_some_and(Session::fast);
+        let hidden = self.is_hidden_from(peer);
         let message = match self.have() {
-            Some(have) if have.is_complete() && fast => Message::HaveAll,
-            Some(have) if !have.is_empty() => Message::Bitfield(Bytes::copy_from_slice(have.as_bytes())),
+            Some(have) if have.is_complete() && fast && !hidden => Message::HaveAll,
+            Some(have) if !have.is_empty() && !hidden => {
+                Message::Bitfield(Bytes::copy_from_slice(have.as_bytes()))
+            }
             _ if fast => Message::HaveNone,
             _ => return,
         };
@@ -298,9 +277,10 @@ impl Torrent {
             port: Some(self.identity.listen_port).filter(|port| *port != 0),
             reqq: u32::try_from(self.settings.requests_in_max).ok(),
             metadata_size: info_length.and_then(|length| u32::try_from(length).ok()),
-            upload_only: self.is_complete().then_some(true),
+            upload_only: self.told_upload_only,
             your_ip,
             ut_pex: None,
+            lt_donthave: Some(extension::LT_DONTHAVE_ID),
         };
         let payload = handshake.encode();
         self.send(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::bitfield::Bitfield;
-use shared::extension::{self, ExtensionHandshake, MetadataMessage};
+use shared::extension::{self, DontHave, ExtensionHandshake, MetadataMessage};
 use shared::geometry::{Block, Geometry, PieceIndex};
 use shared::moment::Moment;
 use shared::peer_wire::{Handshake, Message, REQUEST_LENGTH_MAX, Span};
@@ -18,6 +18,7 @@ use super::cost::Cost;
 use super::depth::{Depth, Shares};
 use super::events::{Direction, PeerKey, Why};
 use super::hashes::Allowance;
+use super::line::Line;
 use super::rate::Rate;
 
 /// Requests waiting at a peer that has not said how many it allows; libtorrent's own number.
@@ -29,6 +30,8 @@ const WITHHELD_TIME: Duration = Duration::from_secs(30);
 /// Refused pieces that are remembered. Who refuses more is asked only now and then.
 const WITHHELD_MAX: usize = 1_000;
 const REST: Duration = Duration::from_secs(1);
+/// Who got so many bytes more than it gave, and could give, owes.
+const TRUST: u64 = 1024 * 1024;
 /// BEP 6 suggests sets of ten.
 const ALLOWED_FAST_MAX: usize = 32;
 
@@ -72,6 +75,10 @@ pub(super) enum Heard {
     /// Pieces that it got since, not yet noted: each counts as if it had said `have`.
     More(Vec<PieceIndex>),
     Request(Block),
+    /// A block that it asked for and wants no more.
+    Cancelled(Block),
+    /// A piece that it had and has no more.
+    Lost(PieceIndex),
     /// A request that nobody can judge without metadata.
     EarlyRequest(Span),
     Arrived(Delivery),
@@ -97,7 +104,7 @@ pub(super) struct Session {
     pub(super) said: Moment,
     pub(super) pieces: Pieces,
     /// It has told its pieces; a bitfield can only add to them now.
-    told: bool,
+    pub(super) told: bool,
     /// Pieces that it has and we do not, and those of them that nobody has begun.
     pub(super) wanted: u32,
     pub(super) pickable: u32,
@@ -129,9 +136,15 @@ pub(super) struct Session {
     /// Since when it may ask us.
     pub(super) unchoked: Option<Moment>,
     pub(super) choked: Moment,
-    /// Lengths of the blocks that the driver has still to send.
-    pub(super) serving: VecDeque<u32>,
-    served_in_part: u64,
+    /// What it asked for and has not got.
+    pub(super) line: Line,
+    /// Pieces that it may ask for although it is choked, and how many bytes of them.
+    pub(super) fast_set: BTreeSet<PieceIndex>,
+    pub(super) fast_left: u64,
+    /// What it had got when it was unchoked.
+    pub(super) given_before: u64,
+    /// It had everything once and has lost something since; its pieces are counted one by one.
+    pub(super) lost_some: bool,
     /// Requests refused since the last round of the choker.
     pub(super) refused: u32,
     pub(super) given: Rate,
@@ -182,8 +195,11 @@ impl Session {
             is_interested: false,
             unchoked: None,
             choked: now,
-            serving: VecDeque::new(),
-            served_in_part: 0,
+            line: Line::default(),
+            fast_set: BTreeSet::new(),
+            fast_left: 0,
+            given_before: 0,
+            lost_some: false,
             refused: 0,
             given: Rate::default(),
             extensions: ExtensionHandshake::default(),
@@ -206,7 +222,18 @@ impl Session {
 
     /// It takes nothing from us, now or later.
     pub(super) fn wants_nothing(&self) -> bool {
-        self.has_everything() || self.extensions.upload_only == Some(true)
+        self.has_everything() || (self.extensions.upload_only == Some(true) && !self.is_interested)
+    }
+
+    /// Blocks travel between it and us, or are about to.
+    pub(super) fn is_busy(&self) -> bool {
+        let gives = !self.asked.is_empty() && !self.snubbed;
+        gives || (self.unchoked.is_some() && self.is_interested)
+    }
+
+    /// The address by which both sides rank the connection: where it listens, or else where it came from.
+    pub(super) fn calls_from(&self) -> SocketAddr {
+        self.listens_at().unwrap_or(self.address)
     }
 
     /// Where it can be called, if it has said at which port it listens.
@@ -230,9 +257,8 @@ impl Session {
     ) -> Result<Heard, Why> {
         self.heard = now;
         match message {
-            Message::KeepAlive | Message::Cancel(_) | Message::Port(_) | Message::Unknown(_) => {
-                Ok(Heard::Nothing)
-            }
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => Ok(Heard::Nothing),
+            Message::Cancel(span) => Ok(cancel(span, geometry)),
             Message::Choke => Ok(self.choke(true)),
             Message::Unchoke => Ok(self.choke(false)),
             Message::Interested => Ok(self.interest(true)),
@@ -246,10 +272,10 @@ impl Session {
             Message::Suggest(_) => self.agreed_on_fast("suggest").map(|()| Heard::Nothing),
             Message::Reject(span) => self.reject(span, geometry),
             Message::AllowedFast(piece) => self.allow_fast(piece, geometry),
-            Message::Extended { id, payload } => self.extended(id, &payload),
             message @ (Message::HashRequest(_) | Message::Hashes { .. } | Message::HashReject(_)) => {
                 Ok(Heard::Hashes(message))
             }
+            Message::Extended { id, payload } => self.extended(id, &payload, geometry),
         }
     }
 
@@ -352,30 +378,34 @@ impl Session {
         self.given.add(now, bytes);
         self.said = now;
         self.useful = now;
-        let mut rest = self.served_in_part.saturating_add(bytes);
-        while let Some(length) = self.serving.front().map(|length| u64::from(*length)) {
-            if rest < length {
-                break;
-            }
-            rest -= length;
-            self.serving.pop_front();
-        }
-        self.served_in_part = if self.serving.is_empty() { 0 } else { rest };
+        self.line.sent(bytes);
     }
 
-    /// A block of this length will not be sent.
-    pub(super) fn drop_serving(&mut self, length: u32) {
-        if let Some(place) = self.serving.iter().position(|waiting| *waiting == length) {
-            self.serving.remove(place);
-        }
+    /// It counts as one who has everything, and not piece by piece.
+    pub(super) fn counts_as_seed(&self) -> bool {
+        self.has_everything() && !self.lost_some
+    }
+
+    /// The share of the pieces that it has, in thousandths.
+    fn has_thousandths(&self, geometry: Option<&Geometry>) -> u16 {
+        let (Pieces::Known(bits), Some(geometry)) = (&self.pieces, geometry) else {
+            return 0;
+        };
+        let share = u64::from(bits.count()) * 1_000 / u64::from(geometry.piece_count().max(1));
+        u16::try_from(share).unwrap_or(1_000)
     }
 
     /// What the choker needs to know.
-    pub(super) fn candidate(&self, peer: PeerKey, rate: u64) -> Candidate {
+    pub(super) fn candidate(&self, peer: PeerKey, rate: u64, geometry: Option<&Geometry>) -> Candidate {
+        let (given, taken) = (self.given.total(), self.taken.total());
         Candidate {
             peer,
             interested: self.is_interested,
             rate,
+            has: self.has_thousandths(geometry),
+            given_in_turn: given.saturating_sub(self.given_before),
+            given,
+            owes: self.wanted > 0 && given > taken.saturating_add(TRUST),
             snubbed: self.snubbed,
             unchoked: self.unchoked,
             choked: self.choked,
@@ -534,7 +564,19 @@ impl Session {
         Ok(Heard::AllowedFast(piece))
     }
 
-    fn extended(&mut self, id: u8, payload: &Bytes) -> Result<Heard, Why> {
+    fn lose(&mut self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        let (Pieces::Known(bits), Some(geometry)) = (&mut self.pieces, geometry) else {
+            return Ok(Heard::Nothing);
+        };
+        let piece = geometry.piece(number).ok_or(Why::NoSuchPiece(number))?;
+        Ok(if bits.has(piece) {
+            Heard::Lost(piece)
+        } else {
+            Heard::Nothing
+        })
+    }
+
+    fn extended(&mut self, id: u8, payload: &Bytes, geometry: Option<&Geometry>) -> Result<Heard, Why> {
         if !self.handshake.reserved.extended() {
             return Err(Why::NotAgreed("extended"));
         }
@@ -544,6 +586,7 @@ impl Session {
                 Ok(Heard::Extensions)
             }
             extension::UT_METADATA_ID => Ok(Heard::Metadata(MetadataMessage::decode(payload)?)),
+            extension::LT_DONTHAVE_ID => self.lose(DontHave::decode(payload)?.0, geometry),
             _ => Ok(Heard::Nothing),
         }
     }
@@ -561,6 +604,12 @@ impl Claims {
         }
         Ok(bits)
     }
+}
+
+/// A cancel of what does not exist means nothing.
+fn cancel(span: Span, geometry: Option<&Geometry>) -> Heard {
+    let block = geometry.and_then(|geometry| geometry.range(span.piece, span.begin, span.length));
+    block.map_or(Heard::Nothing, Heard::Cancelled)
 }
 
 fn request(span: Span, geometry: Option<&Geometry>) -> Result<Heard, Why> {

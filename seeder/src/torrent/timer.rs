@@ -38,6 +38,7 @@ impl Torrent {
         self.hurry_owners(now, rng);
         self.turn_over(now);
         self.refill_all(now, rng);
+        self.offer_all(now, rng);
         self.choke_round(now, rng);
         self.ask_for_peers(now);
     }

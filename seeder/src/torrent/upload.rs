@@ -1,43 +1,85 @@
-//! What we give: slots, requests, what was sent. Requests are answered when they arrive, and leave in one batch those that
-//! came in one.
+//! What we give: slots, requests, what was sent. Requests are taken when they arrive, and leave in one batch those that came
+//! in one; few bytes are under way to a peer, the rest waits in its line.
 
 use std::collections::BTreeSet;
 
 use rand::Rng;
-use shared::geometry::Block;
+use shared::geometry::{Block, PieceIndex};
 use shared::moment::Moment;
 use shared::peer_wire::{Message, Span};
 
+use super::allowed_fast::allowed_fast;
 use super::choker::{Candidate, Mode};
 use super::events::{Output, PeerKey, Why};
 use super::machine::Torrent;
-use super::session::Session;
+use super::session::{Pieces, Session};
+
+/// Who has no more pieces than this is new enough for a set of its own (BEP 6).
+const NEW_PIECES_MAX: u32 = 10;
 
 impl Torrent {
     /// A peer asks for a block.
     pub(super) fn requested(&mut self, now: Moment, peer: PeerKey, block: Block, rng: &mut impl Rng) {
-        let have = self
-            .content
-            .as_ref()
-            .is_some_and(|content| content.have.has(block.piece()));
-        let most = self.settings.requests_in_max;
-        let Some(session) = self.sessions.get_mut(&peer) else {
-            return;
-        };
-        if !have || session.unchoked.is_none() || session.serving.len() >= most {
+        if !self.may_have(peer, block) {
             self.refuse(now, peer, block.into(), rng);
             return;
         }
-        session.serving.push_back(block.length());
-        if let Some(Output::Serve { peer: last, blocks }) = self.last_output()
-            && *last == peer
-        {
-            blocks.push(block);
-        } else {
-            self.push(Output::Serve {
-                peer,
-                blocks: vec![block],
-            });
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            if session.unchoked.is_none() {
+                session.fast_left = session.fast_left.saturating_sub(block.length().into());
+            }
+            session.line.push(block);
+        }
+        self.serve(now, peer);
+    }
+
+    fn may_have(&self, peer: PeerKey, block: Block) -> bool {
+        let (piece, have) = (block.piece(), self.have());
+        let Some(session) = self.sessions.get(&peer) else {
+            return false;
+        };
+        let free = session.fast_set.contains(&piece) && session.fast_left >= u64::from(block.length());
+        have.is_some_and(|have| have.has(piece))
+            && (session.unchoked.is_some() || free)
+            && session.line.len() < self.settings.requests_in_max
+            && self.may_know(peer, piece)
+    }
+
+    /// Hands to the driver what may leave to this peer now.
+    fn serve(&mut self, now: Moment, peer: PeerKey) {
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        let mut blocks = session.line.take(session.given.per_second(now));
+        if blocks.is_empty() {
+            return;
+        }
+        match self.last_output() {
+            Some(Output::Serve {
+                peer: last,
+                blocks: before,
+            }) if *last == peer => before.append(&mut blocks),
+            _ => self.push(Output::Serve { peer, blocks }),
+        }
+    }
+
+    /// A peer wants a block no more. BEP 6 wants an answer to every request, also to this one.
+    pub(super) fn cancelled(&mut self, now: Moment, peer: PeerKey, block: Block) {
+        let session = self.sessions.get_mut(&peer);
+        let rejects = session.is_some_and(|session| session.line.cancel(block) && session.fast());
+        if rejects {
+            self.send(now, peer, Message::Reject(block.into()));
+        }
+    }
+
+    /// What waits in the line of this peer is not sent, but for the pieces that stay.
+    pub(super) fn take_back(&mut self, now: Moment, peer: PeerKey, stays: impl Fn(PieceIndex) -> bool) {
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        let (back, fast) = (session.line.take_back(stays), session.fast());
+        for block in back.into_iter().filter(|_| fast) {
+            self.send(now, peer, Message::Reject(block.into()));
         }
     }
 
@@ -72,6 +114,7 @@ impl Torrent {
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.sent(now, bytes);
         }
+        self.serve(now, peer);
     }
 
     /// A block could not be read. The peer may ask elsewhere.
@@ -79,9 +122,40 @@ impl Torrent {
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
-        session.drop_serving(block.length());
+        session.line.unsent(block);
         if session.fast() {
             self.send(now, peer, Message::Reject(block.into()));
+        }
+        self.serve(now, peer);
+    }
+
+    /// The peer wants something of us, or nothing any more.
+    pub(super) fn interest_changed(&mut self, now: Moment, peer: PeerKey) {
+        self.fill_slots(now);
+        self.allow_some(now, peer);
+    }
+
+    /// A newcomer that must wait for a slot may begin with a few pieces all the same (BEP 6). Whatever it does with them, it
+    /// gets each of them twice at most.
+    fn allow_some(&mut self, now: Moment, peer: PeerKey) {
+        let (Some(content), Some(session)) = (&self.content, self.sessions.get_mut(&peer)) else {
+            return;
+        };
+        let is_new = matches!(&session.pieces, Pieces::Known(bits) if bits.count() <= NEW_PIECES_MAX);
+        let waits = session.is_interested && session.unchoked.is_none() && session.fast();
+        if !waits || !is_new || !session.fast_set.is_empty() || self.offers.is_some() {
+            return;
+        }
+        let set = allowed_fast(&content.geometry, self.identity.info_hash, session.address.ip());
+        let set = set.into_iter().filter(|piece| content.have.has(*piece));
+        let set: Vec<PieceIndex> = set.collect();
+        session.fast_set = set.iter().copied().collect();
+        let bytes = set
+            .iter()
+            .map(|piece| u64::from(content.geometry.length_of(*piece)));
+        session.fast_left = bytes.sum::<u64>() * 2;
+        for piece in set {
+            self.send(now, peer, Message::AllowedFast(piece.number()));
         }
     }
 
@@ -95,12 +169,13 @@ impl Torrent {
 
     /// A round of the choker, if it is time for one.
     pub(super) fn choke_round(&mut self, now: Moment, rng: &mut impl Rng) {
-        let candidates = self.candidates(now);
-        let mode = self.mode();
-        let Some(chosen) = self.choker.round(now, mode, &candidates, rng) else {
+        if !self.choker.is_due(now) {
             return;
-        };
-        debug_assert!(chosen.len() <= self.settings.upload_slots.unwrap_or(8));
+        }
+        let (candidates, mode) = (self.candidates(now), self.mode());
+        let upload_rate = self.given.per_second(now);
+        let chosen = self.choker.round(now, mode, &candidates, upload_rate, rng);
+        debug_assert!(chosen.len() <= self.choker.slots());
         self.apply_round(now, &candidates, &chosen);
         for session in self.sessions.values_mut() {
             session.refused = 0;
@@ -118,10 +193,10 @@ impl Torrent {
     }
 
     fn candidates(&self, now: Moment) -> Vec<Candidate> {
-        let seeding = self.mode() == Mode::Seeding;
+        let (seeding, geometry) = (self.mode() == Mode::Seeding, self.geometry());
         let candidate = |(peer, session): (&PeerKey, &Session)| {
             let rate = if seeding { session.given } else { session.taken };
-            session.candidate(*peer, rate.per_second(now))
+            session.candidate(*peer, rate.per_second(now), geometry)
         };
         self.sessions.iter().map(candidate).collect()
     }
@@ -129,16 +204,60 @@ impl Torrent {
     fn unchoke(&mut self, now: Moment, peer: PeerKey) {
         if let Some(session) = self.sessions.get_mut(&peer) {
             session.unchoked = Some(now);
+            session.given_before = session.given.total();
             self.send(now, peer, Message::Unchoke);
         }
     }
 
-    /// What was asked for before is still sent; what comes after is refused.
+    /// What the driver has is still sent; what waits is refused after the choke (BEP 6), but for the peer's fast set.
     fn choke(&mut self, now: Moment, peer: PeerKey) {
-        if let Some(session) = self.sessions.get_mut(&peer) {
-            session.unchoked = None;
-            session.choked = now;
-            self.send(now, peer, Message::Choke);
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        session.unchoked = None;
+        session.choked = now;
+        let stays = session.fast_set.clone();
+        self.send(now, peer, Message::Choke);
+        self.take_back(now, peer, |piece| stays.contains(&piece));
+    }
+
+    /// All that anybody wants is here: we seed, if perhaps not everything.
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.content.is_some() && (self.is_finished() || !self.settings.downloads)
+    }
+
+    /// We tell peers that we want no data (BEP 21); not while we super-seed, when nobody is to know what we have.
+    pub(super) fn is_upload_only(&self) -> bool {
+        self.takes_nothing() && self.offers.is_none()
+    }
+
+    /// Tells everyone when this changes.
+    pub(super) fn tell_upload_only(&mut self, now: Moment) {
+        let is = self.is_upload_only();
+        if is == self.told_upload_only.unwrap_or_default() {
+            return;
+        }
+        self.told_upload_only = Some(is);
+        if !is {
+            self.dialer.wake(now);
+        }
+        let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
+        for peer in peers {
+            self.tell_extensions(now, peer, None);
+            self.part_if_both_seeds(now, peer);
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Torrent {
+    pub(super) fn check_giving(&self) {
+        assert!(self.offers.is_none() || self.is_complete());
+        assert_eq!(self.is_upload_only(), self.told_upload_only.unwrap_or_default());
+        for session in self.sessions.values() {
+            session.line.check_invariants();
+            assert!(session.fast_set.len() <= NEW_PIECES_MAX as usize);
+            assert!(!session.lost_some || matches!(session.pieces, Pieces::Known(_)));
         }
     }
 }

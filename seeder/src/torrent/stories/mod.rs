@@ -22,6 +22,8 @@ use shared::peer_wire::{Handshake, Message, Reserved, Span};
 use super::session::Session;
 use super::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Torrent, Why};
 
+mod giving;
+
 const OURS: PeerId = PeerId([50; 20]);
 const SLOW: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 0]);
 
@@ -344,7 +346,7 @@ fn a_whole_piece_is_verified_told_and_the_last_one_finishes_once() {
     assert_eq!(stored.last(), Some(&Output::Verify { piece }));
     let done = story.tell(Input::Verified { piece, good: true });
     assert!(done.contains(&Output::PieceDone { piece }) && done.contains(&Output::Finished));
-    assert_eq!(sent(2, &done), [Message::Have(9)]);
+    assert_eq!(sent(2, &done).first(), Some(&Message::Have(9)));
     assert_eq!(goodbye(1, &done), Some(&Why::BothSeeds));
     assert_eq!(story.tell(Input::Verified { piece, good: true }), []);
     assert!(story.torrent.is_complete());
@@ -558,23 +560,31 @@ fn addresses_are_called_once_and_connections_bounded() {
     let mut story = Story::with(Some(&[]), settings);
     let addresses = [1, 2, 3, 1].map(address).to_vec();
     let dials = story.tell(Input::Peers { addresses });
-    assert_eq!(
-        dials,
-        [1, 2].map(|peer| Output::Dial {
-            address: address(peer)
-        })
+    let called = |outputs: &[Output]| -> Vec<u8> {
+        let is_called = |peer: &u8| {
+            outputs.contains(&Output::Dial {
+                address: address(*peer),
+            })
+        };
+        (1..=3).filter(is_called).collect()
+    };
+    let (first, last) = (
+        called(&dials),
+        (1..=3).find(|peer| !called(&dials).contains(peer)),
     );
-    story.connect_as(1, Reserved::OURS, PeerId([1; 20]), Direction::Outgoing);
-    story.connect_as(2, Reserved::OURS, PeerId([2; 20]), Direction::Outgoing);
-    for peer in [1, 2] {
-        story.hear(peer, Message::Interested);
+    assert_eq!((dials.len(), first.len()), (2, 2));
+    for peer in &first {
+        story.connect_as(*peer, Reserved::OURS, PeerId([*peer; 20]), Direction::Outgoing);
+    }
+    for peer in &first {
+        story.hear(*peer, Message::Interested);
     }
     assert_eq!(
         goodbye(7, &story.connect(7, Reserved::OURS)),
         Some(&Why::TooManyConnections(2))
     );
-    let next = story.tell(Input::Disconnected { peer: key(1) });
-    assert_eq!(next, [Output::Dial { address: address(3) }]);
+    let next = story.tell(Input::Disconnected { peer: key(first[0]) });
+    assert_eq!(called(&next), Vec::from_iter(last));
 }
 
 #[test]
