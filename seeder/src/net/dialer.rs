@@ -87,6 +87,12 @@ impl Dialer {
         prepare(&stream);
         let handshakes = async {
             let mut line = match way {
+                // Transmission 3.00 cannot read first words that come with a handshake in which it chooses plain payload.
+                Way::Encrypted if self.secrecy.policy() == Policy::Prefer => {
+                    let mut line = self.secrecy.call(stream, ours.info_hash, &[]).await?;
+                    line.write_all(&ours.encode()).await?;
+                    line
+                }
                 Way::Encrypted => {
                     let first_words = ours.encode();
                     self.secrecy.call(stream, ours.info_hash, &first_words).await?
