@@ -101,6 +101,11 @@ where
     Ok(Loaded { file, unread })
 }
 
+/// Whether a variable of this name is read at all.
+pub fn reads<File: Default + Serialize>(names: Names, name: &str) -> bool {
+    names.others.contains(&name) || named(&settings::<File>(names.program), names.paths, name).is_some()
+}
+
 /// The setting that a variable speaks of, and whether it names a file with the value.
 fn named<'a>(
     settings: &'a BTreeMap<String, Setting>,

@@ -78,9 +78,9 @@ pub struct AddQuery {
     pub mode: HowToAdd,
     /// It rests until it is resumed.
     pub paused: bool,
-    /// `lazy`, `quick` or `full`.
+    /// `lazy`, `quick` or `full`; as in the settings where it is missing.
     #[param(inline)]
-    pub check: HowToCheck,
+    pub check: Option<HowToCheck>,
     /// Treatment as JSON.
     pub options: Option<String>,
 }
@@ -102,7 +102,9 @@ pub struct NewTorrent {
     pub mode: HowToAdd,
     /// It rests until it is resumed.
     pub paused: bool,
-    pub check: HowToCheck,
+    /// As in the settings where it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<HowToCheck>,
     /// Peers to begin with, such as `192.0.2.1:6881`.
     #[schema(value_type = Vec<String>)]
     pub peers: Vec<SocketAddr>,

@@ -33,7 +33,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::engine::{Engine, TorrentKey};
+use crate::engine::{Engine, Options, TorrentKey};
 
 pub use ports::{Admin, OpenError, Ports};
 pub use token::{Token, TokenError};
@@ -51,6 +51,8 @@ const STREAMS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Api {
     engine: Engine,
+    /// How torrents are treated whose adder says nothing of it.
+    defaults: Options,
     clock: Clock,
     started: Moment,
     /// Ends streams, which have no end of their own.
@@ -65,10 +67,11 @@ pub struct Api {
 
 impl Api {
     /// An API over an engine, until `stop`.
-    pub fn new(engine: Engine, stop: CancellationToken) -> Arc<Self> {
+    pub fn new(engine: Engine, defaults: Options, stop: CancellationToken) -> Arc<Self> {
         let clock = Clock::start();
         Arc::new(Self {
             engine,
+            defaults,
             clock,
             started: clock.now(),
             stop,

@@ -109,11 +109,11 @@ async fn add(
     let torrent = if expect_type(&parts.headers, &["application/json"]).is_ok() {
         let request = Request::from_parts(parts, body);
         let Json(new) = Json::<NewTorrent>::from_request(request, &()).await?;
-        of_json(new).await?
+        of_json(&api.defaults, new).await?
     } else {
         expect_type(&parts.headers, &[TORRENT_TYPE, "application/json"])?;
         let Asked(query) = Asked::<AddQuery>::from_request_parts(&mut parts, &()).await?;
-        of_file(query, &parts.headers, body).await?
+        of_file(&api.defaults, query, &parts.headers, body).await?
     };
     let added = named(&torrent.source);
     api.engine.add(torrent).await.map_err(refused)?;
@@ -147,7 +147,12 @@ fn refused(error: AddError) -> Problem {
     }
 }
 
-async fn of_file(query: AddQuery, fields: &HeaderMap, body: Body) -> Result<AddTorrent, Problem> {
+async fn of_file(
+    defaults: &Options,
+    query: AddQuery,
+    fields: &HeaderMap,
+    body: Body,
+) -> Result<AddTorrent, Problem> {
     let options = query
         .options
         .as_deref()
@@ -167,21 +172,21 @@ async fn of_file(query: AddQuery, fields: &HeaderMap, body: Body) -> Result<AddT
     // What is wrong with the rest is said before a long body is waited for.
     root(new.root.as_deref())?;
     let file = TORRENT.read(fields, body).await?;
-    of_metainfo(new, read(&file)?)
+    of_metainfo(defaults, new, read(&file)?)
 }
 
 fn read(file: &[u8]) -> Result<Metainfo, Problem> {
     Metainfo::read(file).map_err(|error| Problem::unusable(format!("the torrent cannot be used: {error}")))
 }
 
-async fn of_json(new: NewTorrent) -> Result<AddTorrent, Problem> {
+async fn of_json(defaults: &Options, new: NewTorrent) -> Result<AddTorrent, Problem> {
     root(new.root.as_deref())?;
     match (&new.magnet, &new.path) {
         (Some(link), None) => {
             let magnet: Magnet = link
                 .parse()
                 .map_err(|error: shared::magnet::MagnetError| Problem::unusable(error.to_string()))?;
-            of_magnet(new, magnet)
+            of_magnet(defaults, new, magnet)
         }
         (None, Some(path)) => {
             let path = path.clone();
@@ -192,7 +197,7 @@ async fn of_json(new: NewTorrent) -> Result<AddTorrent, Problem> {
             let metainfo = read
                 .await
                 .map_err(|_| Problem::broken("reading the torrent went wrong; please report this"))??;
-            of_metainfo(new, metainfo)
+            of_metainfo(defaults, new, metainfo)
         }
         _ => Err(Problem::unusable(
             "say either magnet, a link, or path, a .torrent file that the seeder can read",
@@ -200,9 +205,10 @@ async fn of_json(new: NewTorrent) -> Result<AddTorrent, Problem> {
     }
 }
 
-fn of_metainfo(new: NewTorrent, metainfo: Metainfo) -> Result<AddTorrent, Problem> {
+fn of_metainfo(defaults: &Options, new: NewTorrent, metainfo: Metainfo) -> Result<AddTorrent, Problem> {
     let files = metainfo.info.files().len();
-    let (options, trackers) = new.options.options(files, new.check, new.paused)?;
+    let defaults = as_said(defaults, &new);
+    let (options, trackers) = new.options.options(&defaults, files)?;
     let trackers = trackers.unwrap_or_else(|| metainfo.trackers.clone());
     Ok(AddTorrent {
         source: Source::Metainfo(Arc::new(metainfo)),
@@ -214,7 +220,7 @@ fn of_metainfo(new: NewTorrent, metainfo: Metainfo) -> Result<AddTorrent, Proble
     })
 }
 
-fn of_magnet(mut new: NewTorrent, mut magnet: Magnet) -> Result<AddTorrent, Problem> {
+fn of_magnet(defaults: &Options, mut new: NewTorrent, mut magnet: Magnet) -> Result<AddTorrent, Problem> {
     if new.mode == HowToAdd::Seed {
         return Err(Problem::unusable(
             "mode seed needs the .torrent: a link does not say what the content must be",
@@ -223,7 +229,8 @@ fn of_magnet(mut new: NewTorrent, mut magnet: Magnet) -> Result<AddTorrent, Prob
     if let Some(only) = new.options.take_only()? {
         magnet.only = Some(only);
     }
-    let (options, trackers): (Options, _) = new.options.options(0, new.check, new.paused)?;
+    let defaults = as_said(defaults, &new);
+    let (options, trackers) = new.options.options(&defaults, 0)?;
     // A link has no tiers; each tracker is one of its own (BEP 9).
     let trackers = trackers.unwrap_or_else(|| magnet.trackers.iter().map(|url| vec![url.clone()]).collect());
     let mut peers = new.peers;
@@ -236,6 +243,15 @@ fn of_magnet(mut new: NewTorrent, mut magnet: Magnet) -> Result<AddTorrent, Prob
         options,
         source: Source::Magnet(Box::new(magnet)),
     })
+}
+
+/// What stands beside the treatment.
+fn as_said(defaults: &Options, new: &NewTorrent) -> Options {
+    Options {
+        paused: new.paused,
+        check: new.check.map_or(defaults.check, Into::into),
+        ..defaults.clone()
+    }
 }
 
 fn mode(said: HowToAdd) -> Mode {

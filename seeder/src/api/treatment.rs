@@ -32,7 +32,7 @@ impl From<HowToCheck> for Check {
 }
 
 /// What is known of a torrent whose treatment changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Before {
     wishes: Wishes,
     limits: TorrentLimits,
@@ -42,14 +42,6 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// A torrent that is new, of so many files.
-    pub(super) fn new(files: usize) -> Self {
-        Self {
-            files,
-            ..Self::default()
-        }
-    }
-
     /// A torrent that is here.
     pub(super) fn of(details: &Details) -> Self {
         let options = &details.options;
@@ -126,19 +118,22 @@ impl Treatment {
     /// The treatment of a new torrent; announce URLs that are not its own come beside.
     pub(super) fn options(
         self,
+        defaults: &Options,
         files: usize,
-        check: HowToCheck,
-        paused: bool,
     ) -> Result<(Options, Option<Vec<Vec<String>>>), Problem> {
-        let change = self.change(Before::new(files))?;
+        let change = self.change(Before {
+            files,
+            wishes: defaults.wishes.clone(),
+            limits: defaults.limits,
+            goals: defaults.goals,
+        })?;
         let options = Options {
-            wishes: change.wishes.unwrap_or_default(),
-            check: check.into(),
-            paused,
-            limits: change.limits.unwrap_or_default(),
-            goals: change.goals.unwrap_or_default(),
+            wishes: change.wishes.unwrap_or_else(|| defaults.wishes.clone()),
+            limits: change.limits.unwrap_or(defaults.limits),
+            goals: change.goals.unwrap_or(defaults.goals),
             web_seeds: change.web_seeds.unwrap_or_default(),
             super_seed: change.super_seed.unwrap_or_default(),
+            ..defaults.clone()
         };
         Ok((options, change.trackers))
     }

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod audience;
 pub mod choose;
 pub mod completions;
+pub mod config;
 pub mod create;
 pub mod flags;
 pub mod gauge;
@@ -22,6 +23,7 @@ pub mod progress;
 pub mod qr;
 pub mod reach;
 pub mod remove;
+pub mod run;
 pub mod seed;
 pub mod session;
 pub mod share;
@@ -77,6 +79,10 @@ enum Command {
     Verify(verify::Args),
     /// Show what a torrent or a magnet link says
     Inspect(inspect::Args),
+    /// Run until told to stop, with the torrents that `seeder add` brings
+    Run(run::Args),
+    /// Look at the settings of `seeder run`
+    Config(config::Args),
     /// List the torrents of a running seeder
     List(list::Args),
     /// Show all that is known of one torrent of a running seeder
@@ -128,6 +134,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Config(args) => config::run(args),
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),
         Command::Top(args) => top::run(args),
@@ -157,7 +165,9 @@ fn warn_of_unread_variables() {
     for (name, _) in std::env::vars_os() {
         if let Some(name) = name
             .to_str()
-            .filter(|name| name.starts_with("SEEDER__") && !known.contains(*name))
+            .filter(|name| {
+            name.starts_with("SEEDER__") && !known.contains(*name) && !crate::config::reads(name)
+        })
         {
             tell(format_args!(
                 "warning: nothing reads the environment variable {name}"

@@ -223,7 +223,7 @@ pub fn attempts(asked: &[SocketAddr], usual: u16) -> Vec<Vec<SocketAddr>> {
 }
 
 /// A name for this process, new each time: Azureus style, then dice (BEP 20).
-fn peer_id() -> PeerId {
+pub(super) fn peer_id() -> PeerId {
     let mut dice: StdRng = rand::make_rng();
     let random: [u8; 12] = dice.random();
     let mut id = [0; 20];
