@@ -123,14 +123,6 @@ impl Signals {
             hangup: hear(SignalKind::hangup())?,
         })
     }
-
-    /// Returns when the program shall stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
-        }
-    }
 }
 
 async fn serve(args: &Args, file: File, config: Config, folder: &Folder) -> Result<(), Failure> {
@@ -154,7 +146,8 @@ async fn serve(args: &Args, file: File, config: Config, folder: &Folder) -> Resu
     let mut file = file;
     loop {
         tokio::select! {
-            () = signals.stop() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => file = reload(args, file, &engine).await,
         }
     }
@@ -262,7 +255,9 @@ async fn reload(args: &Args, old: File, engine: &Engine) -> File {
         error!(%error, "the log stays as it was");
     }
     if needs_restart(&old, &file) {
-        warn!("some of the settings that changed need a restart: only rates, connections and the log change live");
+        warn!(
+            "some of the settings that changed need a restart: only rates, connections and the log change live"
+        );
     }
     info!("the settings were read again");
     file

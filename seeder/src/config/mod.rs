@@ -13,9 +13,7 @@ use std::time::Duration;
 use edge::settings::{ConfigError, Loaded, Names, within};
 use tracing_subscriber::EnvFilter;
 
-pub use file::{
-    AdminSection, DiskSection, File, GoalsSection, PeersSection, RatesSection, SeederSection,
-};
+pub use file::{AdminSection, DiskSection, File, GoalsSection, PeersSection, RatesSection, SeederSection};
 
 use crate::engine::{Allocation, Check, Encryption, Goals, Limits, Options, Rates};
 use crate::torrent::schedule::Rule;
@@ -157,7 +155,12 @@ fn limits(peers: &PeersSection, disk: &DiskSection) -> Result<Limits, ConfigErro
         ("peers.half_open", peers.half_open),
         ("peers.open_files", peers.open_files),
     ] {
-        within(key, number, (1..=1_000_000).contains(&number), "from 1 to 1000000")?;
+        within(
+            key,
+            number,
+            (1..=1_000_000).contains(&number),
+            "from 1 to 1000000",
+        )?;
     }
     let buffers = disk.buffers_mib;
     within(

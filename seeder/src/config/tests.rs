@@ -43,9 +43,7 @@ fn a_variable_beats_the_file_and_a_misspelt_one_is_told_of() {
         ("SEEDER__RATES__UPLAOD", "9M"),
         ("SEEDER__LOG", "debug"),
     ];
-    let variables = variables
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()));
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
     let loaded = load(Some(&path), variables).unwrap();
     let config = Config::try_from(&loaded.file).unwrap();
     assert_eq!(config.rates.upload, Some(2_000_000));

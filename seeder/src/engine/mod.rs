@@ -103,6 +103,12 @@ impl Engine {
         self.shared.events.subscribe()
     }
 
+    /// Tells all who listen of something that did not happen.
+    #[cfg(test)]
+    pub(crate) fn tell(&self, event: Event) {
+        self.shared.event(event);
+    }
+
     /// Facts of one torrent.
     pub async fn status(&self, key: TorrentKey) -> Option<TorrentStatus> {
         let (answer, answered) = oneshot::channel();
