@@ -134,7 +134,7 @@ impl Source {
                     root: Some(root.to_owned()),
                     mode,
                     paused: args.paused,
-                    check: how_to_check(args.check),
+                    check: Some(how_to_check(args.check)),
                     options: treatment(args, None),
                     ..NewTorrent::default()
                 };

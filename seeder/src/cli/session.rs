@@ -110,7 +110,7 @@ pub async fn start_engine(ports: &PortFlags, data: &Path) -> Result<Engine, Fail
 /// a warning says so, and the work goes on.
 pub fn open_control(engine: &Engine, data: &Path) -> Option<Ports> {
     let stop = CancellationToken::new();
-    let api = Api::new(engine.clone(), stop.clone());
+    let api = Api::new(engine.clone(), crate::engine::Options::default(), stop.clone());
     match Ports::open(&api, data, None, stop) {
         Ok(ports) => Some(ports),
         Err(error) => {
