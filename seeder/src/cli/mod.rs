@@ -163,12 +163,9 @@ fn start_log(filter: &str) -> Result<(), Failure> {
 fn warn_of_unread_variables() {
     let known = known_variables(&Cli::command());
     for (name, _) in std::env::vars_os() {
-        if let Some(name) = name
-            .to_str()
-            .filter(|name| {
+        if let Some(name) = name.to_str().filter(|name| {
             name.starts_with("SEEDER__") && !known.contains(*name) && !crate::config::reads(name)
-        })
-        {
+        }) {
             tell(format_args!(
                 "warning: nothing reads the environment variable {name}"
             ));

@@ -86,30 +86,6 @@ async fn a_second_process_of_a_folder_has_a_socket_of_its_own() {
 }
 
 #[tokio::test]
-async fn events_are_told_as_they_happen_and_the_stream_ends_with_the_program() {
-    let open = Open::new().await;
-    let client = open.client().await;
-    let mut lines = client.follow("/events").await.unwrap();
-    let mut next = async || {
-        let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await;
-        line.unwrap()
-            .unwrap()
-            .map(|line| serde_json::from_slice::<Value>(&line).unwrap())
-    };
-    assert_eq!(next().await.unwrap()["event"], "listening");
-    let hash = open.house.with_torrent().await;
-    let added = loop {
-        let line = next().await.unwrap();
-        if line["event"] == "added" {
-            break line;
-        }
-    };
-    assert_eq!((&added["name"], &added["info_hash"]), (&"a".into(), &hash.into()));
-    open.ports.close().await;
-    while next().await.is_some() {}
-}
-
-#[tokio::test]
 async fn a_browser_gets_server_sent_events() {
     let open = Open::new().await;
     let mut stream = open.call().await;
