@@ -149,7 +149,7 @@ pub fn names(folder: &Path) -> io::Result<Vec<String>> {
     };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("control") && name.ends_with(".sock"))
+        .filter(|name| name.starts_with("control") && name.strip_suffix(".sock").is_some())
         .collect();
     names.sort_by_key(|name| (name != NAME, name.clone()));
     Ok(names)

@@ -141,14 +141,14 @@ impl Telling {
                 Some(*info_hash)
             }
             Event::Removed { .. } => self.hashes.remove(&key),
-            _ => match self.hashes.get(&key) {
-                Some(hash) => Some(*hash),
-                None => {
-                    let hash = self.api.engine.status(key).await?.info_hash;
-                    self.remember(key, hash);
-                    Some(hash)
+            _ => {
+                if let Some(hash) = self.hashes.get(&key) {
+                    return Some(*hash);
                 }
-            },
+                let hash = self.api.engine.status(key).await?.info_hash;
+                self.remember(key, hash);
+                Some(hash)
+            }
         }
     }
 

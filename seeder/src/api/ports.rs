@@ -65,7 +65,7 @@ pub struct Ports {
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Keeps the name of the control socket ours.
-    _name: Option<state::Lock>,
+    name: Option<state::Lock>,
     admin: Option<SocketAddr>,
 }
 
@@ -80,15 +80,15 @@ impl Ports {
         let mut ports = Self {
             tasks: TaskTracker::new(),
             stop,
-            _name: None,
+            name: None,
             admin: None,
         };
         if let Some(admin) = admin {
             ports.admin = Some(ports.open_admin(api, admin)?);
         }
         // The first process of a folder has the name that people know, others one with their number.
-        ports._name = state::lock(folder, "control").ok();
-        let name = match ports._name {
+        ports.name = state::lock(folder, "control").ok();
+        let name = match ports.name {
             Some(_) => control::NAME.to_owned(),
             None => format!("control-{}.sock", std::process::id()),
         };

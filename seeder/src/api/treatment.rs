@@ -18,6 +18,9 @@ const URLS_MAX: usize = 100;
 /// The longest of them.
 const URL_MAX: usize = 2_048;
 
+/// Tiers of announce URLs.
+type Tiers = Vec<Vec<String>>;
+
 /// Rules of a schedule.
 const RULES_MAX: usize = 100;
 
@@ -120,7 +123,7 @@ impl Treatment {
         self,
         defaults: &Options,
         files: usize,
-    ) -> Result<(Options, Option<Vec<Vec<String>>>), Problem> {
+    ) -> Result<(Options, Option<Tiers>), Problem> {
         let change = self.change(Before {
             files,
             wishes: defaults.wishes.clone(),

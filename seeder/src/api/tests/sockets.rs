@@ -1,7 +1,5 @@
 //! The same over real sockets: the owner's over `control.sock`, anyone's over the port.
 
-use std::time::Duration;
-
 use axum::http::Method;
 use edge::client::{Client, ClientError, Payload};
 use edge::control;
