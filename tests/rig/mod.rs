@@ -10,6 +10,7 @@
 mod content;
 mod deadline;
 mod disk;
+mod fuse;
 mod http;
 mod lab;
 mod program;
@@ -17,6 +18,7 @@ mod program;
 pub use content::{Digests, digests, fill, fill_folder, sha256};
 pub use deadline::{Deadline, ask_until, spin};
 pub use disk::SmallDisk;
+pub use fuse::{Mood, MoodyDisk};
 pub use http::{HttpAnswer, HttpRequest};
 pub use lab::{Home, Host, Lab};
 pub use program::{Finished, Program, Running, Stream};
