@@ -23,9 +23,9 @@ pub(super) fn allowed_fast(geometry: &Geometry, info_hash: InfoHash, address: Ip
 /// So many pieces of this many, in the canonical order.
 fn canonical(count: u32, piece_count: u32, info_hash: InfoHash, address: IpAddr) -> Vec<u32> {
     let (mut set, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut seed = network(address);
-    seed.extend_from_slice(&info_hash.0);
-    let mut hash = Sha1::digest(&seed);
+    let mut start = network(address);
+    start.extend_from_slice(&info_hash.0);
+    let mut hash = Sha1::digest(&start);
     // A set of a tenth of the pieces is full after a few rounds; the bound is for the eye.
     for _round in 0..1_000 {
         for chunk in hash.as_chunks::<4>().0 {

@@ -89,6 +89,7 @@ pub(super) struct Choker {
     /// Slots that somebody has set.
     limit: Option<usize>,
     slots: usize,
+    upload_rate: u64,
     rounds: u64,
     next: Moment,
     optimistic: BTreeSet<PeerKey>,
@@ -99,6 +100,7 @@ impl Choker {
         Self {
             limit,
             slots: limit.unwrap_or(SLOTS_FIRST),
+            upload_rate: 0,
             rounds: 0,
             next: now + ROUND,
             optimistic: BTreeSet::new(),
@@ -121,18 +123,24 @@ impl Choker {
         now >= self.next
     }
 
-    /// Chooses anew who is unchoked. `upload_rate` is what all peers together take, in bytes a second.
+    /// What all peers together take, in bytes a second.
+    pub(super) fn measured(&mut self, upload_rate: u64) {
+        self.upload_rate = upload_rate;
+    }
+
+    /// Chooses anew who is unchoked.
     pub(super) fn round(
         &mut self,
         now: Moment,
         mode: Mode,
         candidates: &[Candidate],
-        upload_rate: u64,
         rng: &mut impl Rng,
     ) -> BTreeSet<PeerKey> {
         self.next = now + ROUND;
         self.rounds += 1;
-        self.slots = self.limit.unwrap_or_else(|| fitting(self.slots, upload_rate));
+        self.slots = self
+            .limit
+            .unwrap_or_else(|| fitting(self.slots, self.upload_rate));
         let mut chosen = BTreeSet::new();
         match mode {
             Mode::Leeching => {
@@ -331,7 +339,7 @@ mod tests {
     #[track_caller]
     fn seeds(drawing: &str, slots: usize, unchoked: &str) {
         let mut dice = SmallRng::seed_from_u64(5);
-        let chosen = choker(slots).round(NOW, Mode::Seeding, &candidates(drawing), 0, &mut dice);
+        let chosen = choker(slots).round(NOW, Mode::Seeding, &candidates(drawing), &mut dice);
         assert_eq!(names(chosen), unchoked, "{drawing}");
     }
 
@@ -401,7 +409,7 @@ mod tests {
         let mut waiting = candidates("a:0< b:0");
         waiting[1].choked = Moment::from_secs(839);
         let mut dice = SmallRng::seed_from_u64(5);
-        let chosen = choker(1).round(NOW, Mode::Seeding, &waiting, 0, &mut dice);
+        let chosen = choker(1).round(NOW, Mode::Seeding, &waiting, &mut dice);
         assert_eq!(names(chosen), "b");
     }
 
@@ -414,7 +422,7 @@ mod tests {
         for round in 1..=60 {
             let now = Moment::from_secs(10 * round);
             assert!(choker.is_due(now) && !choker.is_due(Moment::from_secs(10 * round - 1)));
-            let chosen = choker.round(now, Mode::Leeching, &peers, 0, &mut dice);
+            let chosen = choker.round(now, Mode::Leeching, &peers, &mut dice);
             assert_eq!(chosen.len(), 2);
             let optimistic = names(chosen).replace('a', "");
             assert!(
@@ -437,15 +445,9 @@ mod tests {
     fn who_owes_gets_an_optimistic_slot_only_where_nobody_else_would() {
         let mut dice = SmallRng::seed_from_u64(5);
         for _ in 0..20 {
-            let chosen = choker(2).round(NOW, Mode::Leeching, &candidates("a:9 b:0? c:0!"), 0, &mut dice);
+            let chosen = choker(2).round(NOW, Mode::Leeching, &candidates("a:9 b:0? c:0!"), &mut dice);
             assert_eq!(chosen.len(), 2);
-            let chosen = choker(2).round(
-                NOW,
-                Mode::Leeching,
-                &candidates("a:9 b:0? c:0 d:0!"),
-                0,
-                &mut dice,
-            );
+            let chosen = choker(2).round(NOW, Mode::Leeching, &candidates("a:9 b:0? c:0 d:0!"), &mut dice);
             assert_eq!(names(chosen), "ac");
         }
     }
@@ -505,7 +507,7 @@ mod tests {
             let mut dice = SmallRng::seed_from_u64(seed);
             for round in 1..5 {
                 let now = NOW + ROUND * round;
-                let chosen = choker.round(now, mode, &peers, 0, &mut dice);
+                let chosen = choker.round(now, mode, &peers, &mut dice);
                 prop_assert!(chosen.len() <= slots);
                 for peer in &mut peers {
                     let honest = seeding || !peer.owes;
@@ -530,7 +532,7 @@ mod tests {
             // No turn is longer than three minutes, and no preference is worth more than one.
             for round in 1..=count * 24 {
                 let now = NOW + ROUND * u32::try_from(round).unwrap();
-                let chosen = choker.round(now, Mode::Seeding, &peers, 0, &mut dice);
+                let chosen = choker.round(now, Mode::Seeding, &peers, &mut dice);
                 served.extend(&chosen);
                 for peer in &mut peers {
                     if peer.unchoked.is_some() && !chosen.contains(&peer.peer) {

@@ -10,7 +10,7 @@ use super::events::{Direction, Output, PeerKey};
 use super::machine::Torrent;
 
 /// An address is told of once in this time.
-const AGAIN: Duration = Duration::from_hours(1);
+const AGAIN: Duration = Duration::from_secs(3_600);
 /// Addresses of this hour that are remembered; of more, nothing is told.
 const TOLD_MAX: usize = 1_024;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A copy that was not seen for so long is no longer counted.
-const COPY_LIVES: Duration = Duration::from_hours(7 * 24);
+const COPY_LIVES: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Addresses remembered. Nobody asks for more copies than this.
 const COPIES_MAX: usize = 1_024;
 

@@ -130,7 +130,9 @@ impl Torrent {
             self.settings.super_seed = true;
             self.offers = self.geometry().map(Offers::new);
             let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
-            peers.into_iter().for_each(|peer| self.seen_all(now, peer, rng));
+            for peer in peers {
+                self.seen_all(now, peer, rng);
+            }
         }
     }
 

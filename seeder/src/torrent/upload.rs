@@ -173,8 +173,8 @@ impl Torrent {
             return;
         }
         let (candidates, mode) = (self.candidates(now), self.mode());
-        let upload_rate = self.given.per_second(now);
-        let chosen = self.choker.round(now, mode, &candidates, upload_rate, rng);
+        self.choker.measured(self.given.per_second(now));
+        let chosen = self.choker.round(now, mode, &candidates, rng);
         debug_assert!(chosen.len() <= self.choker.slots());
         self.apply_round(now, &candidates, &chosen);
         for session in self.sessions.values_mut() {
