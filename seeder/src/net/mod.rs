@@ -12,3 +12,4 @@ pub(crate) mod places;
 mod tests;
 pub(crate) mod throttle;
 pub(crate) mod uploader;
+pub(crate) mod web_seed;
