@@ -4,9 +4,11 @@
 mod files;
 mod inside;
 mod metadata;
+mod webs;
 
 pub(crate) use inside::Inside;
 use inside::{Watch, connections_max, lacks, wait_in_line};
+use webs::Webs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -35,6 +37,7 @@ use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
 use crate::net::places::Place;
 use crate::net::throttle::Gate;
 use crate::net::uploader::Outgoing;
+use crate::net::web_seed;
 use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
@@ -112,6 +115,8 @@ enum Job {
     Granted(Option<Credit>),
     /// The files were looked at.
     Looked(Vec<DiskNews>),
+    /// A web seed was looked up.
+    WebSeed(u16, Result<Box<(web_seed::Found, Place)>, String>),
 }
 
 /// The task of one active torrent.
@@ -125,6 +130,7 @@ pub(crate) struct Driver {
     bare: Option<Arc<Info>>,
     writer: Option<Writer>,
     peers: BTreeMap<PeerKey, Peer>,
+    webs: Webs,
     pipes: JoinSet<()>,
     jobs: JoinSet<Job>,
     news: (mpsc::Sender<FromPeer>, mpsc::Receiver<FromPeer>),
@@ -189,6 +195,7 @@ impl Driver {
             bare: None,
             writer: None,
             peers: BTreeMap::new(),
+            webs: Webs::new(&spec),
             pipes: JoinSet::new(),
             jobs: JoinSet::new(),
             news: mpsc::channel(NEWS_MAX),
@@ -229,6 +236,7 @@ impl Driver {
         tokio::pin!(timer);
         loop {
             self.carry_out().await;
+            self.tend_webs();
             let wake_at = self.wake_at();
             if timer.deadline() != wake_at {
                 timer.as_mut().reset(wake_at);
@@ -332,9 +340,7 @@ impl Driver {
                 Output::Dial { address } => self.dial(address),
                 Output::Disconnect { peer, why } => self.disconnect(peer, &why),
                 Output::Ban { address, why } => self.ban(address, &why),
-                Output::BanWebSeed { seed, why } => {
-                    warn!(seed, %why, torrent = %self.spec.label, "web seed banned");
-                }
+                Output::BanWebSeed { seed, why } => self.ban_web(seed, &why),
                 Output::Metadata { info } => self.take_metadata(&info),
                 Output::Layers { layers } => self.take_layers(layers),
                 Output::Leaves { peer, span, piece } => self.read_leaves(peer, span, piece),
@@ -401,6 +407,7 @@ impl Driver {
     }
 
     fn disconnect(&mut self, peer: PeerKey, why: &Why) {
+        self.web_dismissed(peer, why);
         if let Some(gone) = self.forget(peer) {
             debug!(address = %gone.address, %why, torrent = %self.spec.label, "disconnected");
         }
@@ -409,6 +416,7 @@ impl Driver {
     fn forget(&mut self, peer: PeerKey) -> Option<Peer> {
         let gone = self.peers.remove(&peer)?;
         gone.pipe.abort();
+        self.webs.left(peer);
         Some(gone)
     }
 
@@ -485,6 +493,7 @@ impl Driver {
         };
         match news {
             News::Messages(messages) => {
+                self.web_spoke(peer, &messages);
                 for message in messages {
                     self.tell(Input::Message { peer, message });
                 }
@@ -497,6 +506,7 @@ impl Driver {
             News::Ended(end) => {
                 debug!(address = %there.address, %end, "connection ended");
                 self.peers.remove(&peer);
+                self.web_ended(peer);
                 self.tell(Input::Disconnected { peer });
             }
         }
@@ -588,6 +598,7 @@ impl Driver {
                 self.looking = false;
                 self.hear_disk(news);
             }
+            Ok(Job::WebSeed(number, sought)) => self.web_found(number, sought),
             Ok(Job::Sealed) => {
                 info!(torrent = %self.spec.label, "complete");
                 self.shared.event(Event::Finished { key: self.spec.key });

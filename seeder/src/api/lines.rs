@@ -36,6 +36,12 @@ fn facts(event: &Event) -> Option<Value> {
             "upload_rate": facts.upload_rate,
         }),
         Event::Banned { address, why, .. } => json!({ "event": "banned", "address": address, "why": why }),
+        Event::WebSeedBanned { url, why, .. } => {
+            json!({ "event": "web_seed_banned", "url": url, "why": why })
+        }
+        Event::WebSeedFailed { url, reason, .. } => {
+            json!({ "event": "web_seed_failed", "url": url, "reason": reason })
+        }
         Event::TrackerAnswered {
             url,
             seeders,

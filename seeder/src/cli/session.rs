@@ -156,6 +156,10 @@ pub fn warn_of(event: &Event) {
             ));
         }
         Event::Banned { address, why, .. } => tell(format_args!("banned the peer {address}: {why}")),
+        Event::WebSeedBanned { url, why, .. } => tell(format_args!("banned the web seed {url}: {why}")),
+        Event::WebSeedFailed { url, reason, .. } => {
+            tell(format_args!("warning: the web seed {url} failed: {reason}"));
+        }
         Event::Refused { reason, .. } => tell(format_args!("error: {reason}")),
         Event::CannotServe { path, reason, .. } => {
             tell(format_args!(

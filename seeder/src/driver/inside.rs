@@ -22,6 +22,8 @@ pub(crate) struct Inside {
     pub(crate) have: Option<Bitfield>,
     /// The peers, and whether what passes between us is encrypted.
     pub(crate) peers: Vec<(PeerFacts, bool)>,
+    /// The web seeds that are asked, each with its URL.
+    pub(crate) webs: Vec<(PeerFacts, String)>,
     pub(crate) availability: Vec<u16>,
     pub(crate) wasted: u64,
 }
@@ -75,6 +77,7 @@ impl Driver {
         Inside {
             have: self.torrent.have().cloned(),
             peers: peers.collect(),
+            webs: self.web_facts(),
             availability: self.torrent.availability(),
             wasted: self.torrent.status().wasted,
         }
@@ -90,6 +93,7 @@ impl Driver {
         });
         self.tell(Input::SuperSeed(options.super_seed));
         self.tell(Input::Wishes(options.wishes.clone()));
+        self.treat_webs();
         if let (Some(opened), Some(_)) = (self.opened.clone(), &self.writer) {
             let wishes = options.wishes.files.clone();
             let label = self.spec.label.clone();

@@ -264,6 +264,18 @@ pub enum Event {
         address: IpAddr,
         why: String,
     },
+    /// A web seed sent what is not the torrent's: it is not asked again.
+    WebSeedBanned {
+        key: TorrentKey,
+        url: String,
+        why: String,
+    },
+    /// A web seed gives nothing, for now or for good.
+    WebSeedFailed {
+        key: TorrentKey,
+        url: String,
+        reason: String,
+    },
     TrackerAnswered {
         key: TorrentKey,
         url: String,
@@ -313,6 +325,8 @@ impl Event {
             | Self::PieceDone { key, .. }
             | Self::Finished { key }
             | Self::Banned { key, .. }
+            | Self::WebSeedBanned { key, .. }
+            | Self::WebSeedFailed { key, .. }
             | Self::TrackerAnswered { key, .. }
             | Self::TrackerFailed { key, .. }
             | Self::CannotServe { key, .. }

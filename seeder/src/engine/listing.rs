@@ -174,7 +174,12 @@ fn details(spec: &Spec, summary: Summary, inside: Inside) -> Details {
     let shown = geometry.is_some_and(|geometry| geometry.piece_count() <= AVAILABILITY_MAX);
     Details {
         files: info.map_or_else(Vec::new, |info| files(info, spec, inside.have.as_ref())),
-        peers: inside.peers.into_iter().map(peer).collect(),
+        peers: inside
+            .peers
+            .into_iter()
+            .map(peer)
+            .chain(inside.webs.into_iter().map(web_seed))
+            .collect(),
         trackers: Vec::new(),
         web_seeds: about
             .web_seeds
@@ -270,6 +275,14 @@ fn peer((facts, encrypted): (crate::torrent::PeerFacts, bool)) -> PeerFacts {
         snubbed: facts.snubbed,
         requests_in: facts.requests_in,
         requests_out: facts.requests_out,
+    }
+}
+
+/// A web seed shows itself by its URL.
+fn web_seed((facts, url): (crate::torrent::PeerFacts, String)) -> PeerFacts {
+    PeerFacts {
+        address: url,
+        ..peer((facts, false))
     }
 }
 

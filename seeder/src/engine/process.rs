@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use shared::id::PeerId;
@@ -27,6 +27,7 @@ use crate::net::encryption::Secrecy;
 use crate::net::places::{Place, Places};
 use crate::net::throttle::Gates;
 use crate::net::uploader::Readers;
+use crate::net::web_seed::WebClient;
 use crate::torrent::PeerKey;
 
 /// Events that a slow listener may be behind.
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     pub(crate) secrecy: Arc<Secrecy>,
     pub(crate) dialer: Dialer,
+    /// Made when the first web seed is asked.
+    web_client: OnceLock<Result<WebClient, String>>,
     /// Places for connections.
     pub(crate) places: Places,
     /// Who may wait for which disk, and bytes between socket and disk in units of [`CREDIT_UNIT`].
@@ -93,6 +96,7 @@ impl Shared {
             readers: Arc::new(Readers::default()),
             dialer: Dialer::new(limits.half_open, Arc::clone(&secrecy)),
             secrecy,
+            web_client: OnceLock::new(),
             gates: Gates::new(clock, []),
             places: Places::new(connections, limits.connections_per_address),
             devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
@@ -113,6 +117,14 @@ impl Shared {
     /// A number for a new connection.
     pub(crate) fn next_peer(&self) -> PeerKey {
         PeerKey(self.peers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What web seeds are asked with.
+    pub(crate) fn web_client(&self) -> Result<&WebClient, &str> {
+        let made = self
+            .web_client
+            .get_or_init(|| WebClient::new().map_err(|error| error.to_string()));
+        made.as_ref().map_err(String::as_str)
     }
 
     /// A place for a connection with this address, if there is one and the address is welcome.

@@ -60,6 +60,13 @@ impl Torrent {
         peers.map(facts).collect()
     }
 
+    /// The web seeds that are asked.
+    pub fn web_seed_facts(&self) -> Vec<PeerFacts> {
+        let facts = |(peer, session): (&PeerKey, &Session)| self.facts_of(*peer, session);
+        let webs = self.sessions.iter().filter(|(_, session)| session.is_web());
+        webs.map(facts).collect()
+    }
+
     /// By piece: how many of the peers have it. Nothing while metadata are missing.
     pub fn availability(&self) -> Vec<u16> {
         let Some(geometry) = self.geometry() else {

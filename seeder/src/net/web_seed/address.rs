@@ -9,7 +9,11 @@ use shared::metainfo::{File, Info};
 use url::{Host, Url};
 
 /// What stands for itself in a part of a path (RFC 3986, 2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Looking up a name must not take longer than connecting to it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,22 +34,29 @@ pub(crate) struct Found {
     pub(crate) address: IpAddr,
 }
 
+/// Why a web seed cannot be asked, in words.
+#[derive(Debug)]
+pub(crate) enum SeekError {
+    Never(String),
+    Later(String),
+}
+
 /// Looks a web seed up. A torrent is a stranger's word: where its URL leads home, it may only fetch, and never carry words to
 /// what listens there. What the owner added by hand may.
-pub(crate) async fn find(url: &str, from_owner: bool) -> Result<Found, String> {
-    let url = Url::parse(url).map_err(|error| format!("not a URL: {error}"))?;
-    check_scheme(&url)?;
-    let addresses = lookup(&url).await?;
+pub(crate) async fn find(url: &str, from_owner: bool) -> Result<Found, SeekError> {
+    let url = Url::parse(url).map_err(|error| SeekError::Never(format!("not a URL: {error}")))?;
+    check_scheme(&url).map_err(SeekError::Never)?;
+    let addresses = lookup(&url).await.map_err(SeekError::Later)?;
     let reach = if addresses.iter().any(|address| is_home(*address)) {
         Reach::Home
     } else {
         Reach::World
     };
     if reach == Reach::Home && !from_owner {
-        check_home(&url)?;
+        check_home(&url).map_err(SeekError::Never)?;
     }
     let first = addresses.first().copied();
-    let address = first.ok_or_else(|| "its name has no address".to_owned())?;
+    let address = first.ok_or_else(|| SeekError::Later("its name has no address".to_owned()))?;
     Ok(Found { url, reach, address })
 }
 
@@ -93,7 +104,10 @@ fn is_home_v4(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_link_local()
         || address.is_multicast()
-        || matches!((first, second, third), (0 | 240..=255, _, _) | (100, 64..=127, _) | (198, 18 | 19, _) | (192, 0, 0))
+        || matches!(
+            (first, second, third),
+            (0 | 240..=255, _, _) | (100, 64..=127, _) | (198, 18 | 19, _) | (192, 0, 0)
+        )
 }
 
 fn is_home_v6(address: Ipv6Addr) -> bool {
@@ -142,7 +156,9 @@ pub(crate) fn escaped(path: &Path) -> String {
         Component::Normal(name) => Some(name.to_string_lossy()),
         _ => None,
     });
-    let parts: Vec<String> = parts.map(|part| utf8_percent_encode(&part, ESCAPED).to_string()).collect();
+    let parts: Vec<String> = parts
+        .map(|part| utf8_percent_encode(&part, ESCAPED).to_string())
+        .collect();
     parts.join("/")
 }
 
@@ -165,9 +181,7 @@ mod tests {
     use super::*;
 
     fn info(files: &str) -> Info {
-        let torrent = format!(
-            "d4:infod{files}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee"
-        );
+        let torrent = format!("d4:infod{files}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee");
         Metainfo::read(torrent.as_bytes()).unwrap().info
     }
 
@@ -190,7 +204,11 @@ mod tests {
     fn files_of_a_folder_lie_below_its_name_whether_the_url_ends_in_a_slash_or_not() {
         let info = info("5:filesld6:lengthi5e4:pathl4:Gr\u{f6}5:a+%&beee4:name5:trip!");
         check(&info, "http://h/pub", "http://h/pub/trip%21/Gr%C3%B6/a%2B%25%26b");
-        check(&info, "http://h/pub/", "http://h/pub/trip%21/Gr%C3%B6/a%2B%25%26b");
+        check(
+            &info,
+            "http://h/pub/",
+            "http://h/pub/trip%21/Gr%C3%B6/a%2B%25%26b",
+        );
         let asks = Url::parse("http://h/pub?x").unwrap();
         assert_eq!(url_of(&asks, &info, info.files().first().unwrap()), None);
     }
@@ -204,13 +222,39 @@ mod tests {
     #[test]
     fn home_is_whatever_is_not_of_the_world() {
         for home in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-            "0.1.2.3", "224.0.0.1", "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fd00::1", "ff02::1",
-            "::ffff:127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::", "::7f00:1", "4000::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:7f00:1::",
+            "::7f00:1",
+            "4000::1",
         ] {
             assert!(is_home(home.parse().unwrap()), "{home}");
         }
-        for world in ["5.77.0.1", "8.8.8.8", "100.128.0.1", "2a77::1", "2001:4860::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"] {
+        for world in [
+            "5.77.0.1",
+            "8.8.8.8",
+            "100.128.0.1",
+            "2a77::1",
+            "2001:4860::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+        ] {
             assert!(!is_home(world.parse().unwrap()), "{world}");
         }
     }

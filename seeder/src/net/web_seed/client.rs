@@ -3,12 +3,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderName, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderName, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
@@ -121,13 +122,18 @@ impl Stream {
     /// Judges the head of an answer.
     fn open(answer: Response, wanted: &Wanted) -> Result<Self, Trouble> {
         let (status, fields) = (answer.status(), answer.headers());
-        if text(fields, &CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(lacks(wanted, "it answers in an encoding that nobody asked for".to_owned()));
+        if text(fields, &CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+        {
+            return Err(lacks(
+                wanted,
+                "it answers in an encoding that nobody asked for".to_owned(),
+            ));
         }
         let (start, end) = match status {
             StatusCode::PARTIAL_CONTENT => {
                 let said = text(fields, &CONTENT_RANGE).and_then(content_range);
-                let said = said.ok_or_else(|| lacks(wanted, "it does not say which bytes it sends".to_owned()))?;
+                let said =
+                    said.ok_or_else(|| lacks(wanted, "it does not say which bytes it sends".to_owned()))?;
                 check_range(said, wanted)?
             }
             StatusCode::OK => {
@@ -223,7 +229,10 @@ async fn follow(from: &Spot, fields: &HeaderMap) -> Result<Spot, String> {
 }
 
 fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    fields.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    fields
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
 }
 
 fn lacks(wanted: &Wanted, why: String) -> Trouble {
@@ -253,7 +262,10 @@ fn check_range(
         return Err(wrong_length(length, wanted));
     }
     if first != wanted.bytes.start || last < first || last >= wanted.bytes.end {
-        return Err(lacks(wanted, format!("asked for {:?}, it sends bytes {first}-{last}", wanted.bytes)));
+        return Err(lacks(
+            wanted,
+            format!("asked for {:?}, it sends bytes {first}-{last}", wanted.bytes),
+        ));
     }
     Ok((first, last + 1))
 }
@@ -276,14 +288,20 @@ fn check_whole(answer: &Response, wanted: &Wanted) -> Result<(), Trouble> {
 fn wrong_length(length: u64, wanted: &Wanted) -> Trouble {
     lacks(
         wanted,
-        format!("its file is {length} bytes long, and the torrent's {}", wanted.length),
+        format!(
+            "its file is {length} bytes long, and the torrent's {}",
+            wanted.length
+        ),
     )
 }
 
 fn refusal(status: StatusCode, fields: &HeaderMap, wanted: &Wanted) -> Trouble {
     let why = format!("it answers HTTP {status}");
     let passes = status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
     if !passes {
         return lacks(wanted, why);
     }
@@ -336,19 +354,34 @@ mod tests {
             let range = check_range(content_range(said).unwrap(), &wanted());
             assert_eq!(range.ok(), right, "{said}");
         }
-        for said in ["bytes */1000", "100-199/1000", "bytes 100-199", "bytes a-b/c", "bytes -1-5/10"] {
+        for said in [
+            "bytes */1000",
+            "100-199/1000",
+            "bytes 100-199",
+            "bytes a-b/c",
+            "bytes -1-5/10",
+        ] {
             assert_eq!(content_range(said), None, "{said}");
         }
     }
 
     #[test]
     fn a_busy_server_is_asked_again_and_one_without_the_file_is_not() {
-        let verdict = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &wanted());
+        let verdict = |status: u16| {
+            refusal(
+                StatusCode::from_u16(status).unwrap(),
+                &HeaderMap::new(),
+                &wanted(),
+            )
+        };
         for busy in [429, 500, 503] {
             assert!(matches!(verdict(busy), Trouble::Passing { .. }), "{busy}");
         }
         for without in [400, 401, 403, 404, 410, 416, 204] {
-            assert!(matches!(verdict(without), Trouble::Lacks { file: 3, .. }), "{without}");
+            assert!(
+                matches!(verdict(without), Trouble::Lacks { file: 3, .. }),
+                "{without}"
+            );
         }
         let mut fields = HeaderMap::new();
         fields.insert(RETRY_AFTER, "7".parse().unwrap());
@@ -382,6 +415,10 @@ mod tests {
         let at_home = spot("http://127.0.0.1/a", Reach::Home);
         let mut fields = HeaderMap::new();
         fields.insert(LOCATION, "http://8.8.8.8/".parse().unwrap());
-        assert_eq!(follow(&at_home, &fields).await.unwrap().reach, Reach::World, "and never back");
+        assert_eq!(
+            follow(&at_home, &fields).await.unwrap().reach,
+            Reach::World,
+            "and never back"
+        );
     }
 }

@@ -4,8 +4,6 @@
 mod address;
 mod client;
 mod run;
-#[cfg(test)]
-mod tests;
 mod trouble;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -20,7 +18,7 @@ use shared::peer_wire::{Message, Span};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-pub(crate) use address::{Found, escaped, find, for_logs};
+pub(crate) use address::{Found, SeekError, find, for_logs};
 pub(crate) use client::WebClient;
 use client::{Spot, Stream, Wanted};
 use run::{Run, Stretch};
@@ -157,7 +155,12 @@ impl WebSeed {
     }
 
     /// Fetches a run, file by file, as far as it is wanted.
-    async fn fetch(&mut self, run: &mut Run, stream: &mut Option<Stream>, line: &mut Line) -> Result<(), Trouble> {
+    async fn fetch(
+        &mut self,
+        run: &mut Run,
+        stream: &mut Option<Stream>,
+        line: &mut Line,
+    ) -> Result<(), Trouble> {
         while !run.is_unwanted()
             && let Some(stretch) = run.next(self.info.files())
         {
@@ -193,7 +196,8 @@ impl WebSeed {
             return Err(Trouble::Useless("its torrent has no such file".to_owned()));
         };
         let url = address::url_of(&self.found.url, &self.info, entry);
-        let url = url.ok_or_else(|| Trouble::Useless("its URL has no place for the names of files".to_owned()))?;
+        let url =
+            url.ok_or_else(|| Trouble::Useless("its URL has no place for the names of files".to_owned()))?;
         let wanted = Wanted {
             file,
             length: entry.length,
@@ -223,7 +227,13 @@ impl WebSeed {
     }
 
     /// Reads so many bytes into the run, while new requests and cancels are heard.
-    async fn read(&mut self, open: &mut Stream, length: u64, run: &mut Run, line: &mut Line) -> Result<(), Trouble> {
+    async fn read(
+        &mut self,
+        open: &mut Stream,
+        length: u64,
+        run: &mut Run,
+        line: &mut Line,
+    ) -> Result<(), Trouble> {
         let mut left = length;
         while left > 0 && open.at < open.end && !run.is_unwanted() {
             tokio::select! {
@@ -294,7 +304,8 @@ impl WebSeed {
         loop {
             let refused = std::mem::take(&mut line.waiting);
             if !refused.is_empty() {
-                self.say(refused.into_iter().map(Message::Reject).collect()).await?;
+                self.say(refused.into_iter().map(Message::Reject).collect())
+                    .await?;
             }
             tokio::select! {
                 () = &mut rest => break,
@@ -347,7 +358,9 @@ impl Line {
             }
             Outgoing::Message(Message::Cancel(span)) => {
                 let place = self.waiting.iter().position(|waiting| *waiting == span);
-                place.is_none_or(|place| self.waiting.remove(place).is_none()).then_some(span)
+                place
+                    .is_none_or(|place| self.waiting.remove(place).is_none())
+                    .then_some(span)
             }
             // It asks for nothing, so nothing is served; and what else is said has no meaning to a server of files.
             Outgoing::Message(_) | Outgoing::Serve(..) => None,

@@ -95,7 +95,8 @@ impl Run {
                 if self.buffer.capacity() < length {
                     self.buffer.reserve(length - self.buffer.len());
                 }
-                self.buffer.extend_from_slice(&bytes.split_to(missing.min(bytes.len())));
+                self.buffer
+                    .extend_from_slice(&bytes.split_to(missing.min(bytes.len())));
                 if self.buffer.len() < length {
                     break;
                 }
@@ -117,13 +118,19 @@ impl Run {
 
     /// What will not come any more and is wanted.
     pub(super) fn left(&self) -> impl Iterator<Item = Span> + '_ {
-        self.blocks.iter().filter(|block| !block.cancelled).map(|block| block.span)
+        self.blocks
+            .iter()
+            .filter(|block| !block.cancelled)
+            .map(|block| block.span)
     }
 }
 
 impl Awaited {
     fn new(span: Span) -> Self {
-        Self { span, cancelled: false }
+        Self {
+            span,
+            cancelled: false,
+        }
     }
 }
 
@@ -176,7 +183,10 @@ mod tests {
         }
         let total: u64 = files.iter().map(|(_, length)| length).sum();
         let count = usize::try_from(total.div_ceil(32_768)).unwrap() * 20;
-        let info = format!("d5:filesl{list}e4:name1:n12:piece lengthi32768e6:pieces{count}:{}e", "h".repeat(count));
+        let info = format!(
+            "d5:filesl{list}e4:name1:n12:piece lengthi32768e6:pieces{count}:{}e",
+            "h".repeat(count)
+        );
         Metainfo::read(format!("d4:info{info}e").as_bytes()).unwrap().info
     }
 
@@ -194,14 +204,21 @@ mod tests {
         let mut line: VecDeque<Span> = asked.iter().map(|number| span(*number, 16_384)).collect();
         let mut runs = Vec::new();
         while let Some(run) = Run::take(&mut line, info.geometry()) {
-            runs.push(run.left().map(|span| span.piece * 2 + span.begin / 16_384).collect());
+            runs.push(
+                run.left()
+                    .map(|span| span.piece * 2 + span.begin / 16_384)
+                    .collect(),
+            );
         }
         runs
     }
 
     #[test]
     fn neighbours_are_fetched_together() {
-        assert_eq!(runs(&[3, 4, 5, 8, 9, 2, 1]), [vec![3, 4, 5], vec![8, 9], vec![2], vec![1]]);
+        assert_eq!(
+            runs(&[3, 4, 5, 8, 9, 2, 1]),
+            [vec![3, 4, 5], vec![8, 9], vec![2], vec![1]]
+        );
     }
 
     #[test]
@@ -215,9 +232,16 @@ mod tests {
             let bytes = vec![stretches.len() as u8; usize::try_from(stretch.length).unwrap()];
             came.extend(run.put(bytes.into()));
         }
-        assert_eq!(stretches, [(Some(0), 0, 20_000), (None, 0, 12_768), (Some(2), 0, 16_384)]);
+        assert_eq!(
+            stretches,
+            [(Some(0), 0, 20_000), (None, 0, 12_768), (Some(2), 0, 16_384)]
+        );
         let second = came.iter().find_map(|message| match message {
-            Message::Piece { piece: 0, begin: 16_384, data } => Some(data.clone()),
+            Message::Piece {
+                piece: 0,
+                begin: 16_384,
+                data,
+            } => Some(data.clone()),
             _ => None,
         });
         let second = second.unwrap();
@@ -262,7 +286,11 @@ mod tests {
     #[test]
     fn a_piece_between_two_files_is_of_both() {
         let info = torrent(&[("a", 40_000), ("b", 10), ("c", 32_768)]);
-        let pieces: Vec<_> = info.files().iter().map(|file| pieces_of(file, info.geometry())).collect();
+        let pieces: Vec<_> = info
+            .files()
+            .iter()
+            .map(|file| pieces_of(file, info.geometry()))
+            .collect();
         assert_eq!(pieces, [0..=1, 1..=1, 1..=2]);
     }
 }

@@ -46,8 +46,15 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_a_server_may_ask_for_others_within_reason() {
-        let seconds = |failures, asked: Option<u64>| pause(failures, asked.map(Duration::from_secs)).as_secs();
-        assert_eq!([0, 1, 5, 40].map(|failures| seconds(failures, None)), [2, 4, 64, 600]);
-        assert_eq!([0, 30, 999_999].map(|asked| seconds(3, Some(asked))), [2, 30, 3_600]);
+        let seconds =
+            |failures, asked: Option<u64>| pause(failures, asked.map(Duration::from_secs)).as_secs();
+        assert_eq!(
+            [0, 1, 5, 40].map(|failures| seconds(failures, None)),
+            [2, 4, 64, 600]
+        );
+        assert_eq!(
+            [0, 30, 999_999].map(|asked| seconds(3, Some(asked))),
+            [2, 30, 3_600]
+        );
     }
 }
