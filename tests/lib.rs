@@ -4,6 +4,7 @@ pub mod measure;
 
 pub mod fake_member;
 pub mod fake_peer;
+pub mod fake_web_seed;
 pub mod our_tracker;
 pub mod rig;
 pub mod vectors;

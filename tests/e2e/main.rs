@@ -19,3 +19,4 @@ mod routes;
 mod rudeness;
 mod stopping;
 mod trouble;
+mod web_seeds;

@@ -168,10 +168,10 @@ async fn get(args: &Args, engine: &Engine, wanted: Wanted, stop: &mut Stop) -> R
         why: None,
         done: false,
     };
-    if torrent.trackers.is_empty() && torrent.peers.is_empty() {
-        fetch
-            .gauge
-            .say("warning: the torrent names neither trackers nor peers; name a peer with --peer ADDR");
+    if torrent.trackers.is_empty() && torrent.peers.is_empty() && !torrent.source.names_web_seeds() {
+        fetch.gauge.say(
+            "warning: the torrent names neither trackers, peers nor web seeds; name a peer with --peer ADDR",
+        );
     }
     let mut happening = engine.subscribe();
     fetch.print(json!({ "event": "listening", "listen": engine.listen_addresses() }));

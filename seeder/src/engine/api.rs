@@ -129,6 +129,16 @@ pub enum Source {
     Magnet(Box<Magnet>),
 }
 
+impl Source {
+    /// Does it name servers that have the content?
+    pub fn names_web_seeds(&self) -> bool {
+        match self {
+            Self::Metainfo(metainfo) => !metainfo.web_seeds.is_empty(),
+            Self::Magnet(magnet) => !magnet.web_seeds.is_empty(),
+        }
+    }
+}
+
 /// What to do with its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
