@@ -155,7 +155,9 @@ impl State {
             return head_only(stream, "404 Not Found");
         };
         if self.manner == Manner::Lies {
-            content.iter_mut().for_each(|byte| *byte = !*byte);
+            for byte in &mut content {
+                *byte = !*byte;
+            }
         }
         let breaks = matches!(self.manner, Manner::BreaksOff(times) if number < times);
         let whole = self.manner == Manner::WithoutRanges;

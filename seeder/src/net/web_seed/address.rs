@@ -113,8 +113,7 @@ fn is_home_v4(address: Ipv4Addr) -> bool {
 fn is_home_v6(address: Ipv6Addr) -> bool {
     // Ways of writing an IPv4 address: translated (RFC 6052) and tunnelled (RFC 3056).
     let within = match address.segments() {
-        [0x64, 0xff9b, .., high, low] => Some((high, low)),
-        [0x2002, high, low, ..] => Some((high, low)),
+        [0x64, 0xff9b, .., high, low] | [0x2002, high, low, ..] => Some((high, low)),
         _ => None,
     };
     if let Some((high, low)) = within {

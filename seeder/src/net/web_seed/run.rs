@@ -170,6 +170,8 @@ pub(super) fn pieces_of(file: &File, geometry: &Geometry) -> std::ops::RangeIncl
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use shared::metainfo::Metainfo;
 
     use super::*;
@@ -179,7 +181,7 @@ mod tests {
         let mut list = String::new();
         for (name, length) in files {
             let attr = if *name == "." { "4:attr1:p" } else { "" };
-            list += &format!("d{attr}6:lengthi{length}e4:pathl{}:{name}ee", name.len());
+            let _ = write!(list, "d{attr}6:lengthi{length}e4:pathl{}:{name}ee", name.len());
         }
         let total: u64 = files.iter().map(|(_, length)| length).sum();
         let count = usize::try_from(total.div_ceil(32_768)).unwrap() * 20;
@@ -229,7 +231,8 @@ mod tests {
         let (mut stretches, mut came) = (Vec::new(), Vec::new());
         while let Some(stretch) = run.next(info.files()) {
             stretches.push((stretch.file, stretch.offset, stretch.length));
-            let bytes = vec![stretches.len() as u8; usize::try_from(stretch.length).unwrap()];
+            let bytes =
+                vec![u8::try_from(stretches.len()).unwrap(); usize::try_from(stretch.length).unwrap()];
             came.extend(run.put(bytes.into()));
         }
         assert_eq!(
