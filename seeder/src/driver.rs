@@ -201,7 +201,7 @@ impl Driver {
             news: mpsc::channel(NEWS_MAX),
             commands,
             leave,
-            gate: Gate::new(shared.clock, options.limits.upload, options.limits.download),
+            gate: spec.gate(shared.clock).clone(),
             trouble: None,
             watch: Watch::default(),
             credit,
@@ -524,7 +524,7 @@ impl Driver {
             }
             Command::Peers(addresses) => self.tell(Input::Peers { addresses }),
             Command::Treat => self.treat(),
-            Command::Lend(answer) => _ = answer.send(self.opened.clone()),
+            Command::Lend(answer) => _ = answer.send(self.lend()),
             Command::Inside(answer) => _ = answer.send(self.inside()),
             // Who asked may have gone, here and above.
             Command::Status(answer) => {

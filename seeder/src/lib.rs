@@ -14,3 +14,4 @@ pub mod net;
 mod store;
 pub mod torrent;
 pub mod units;
+pub mod web;

@@ -112,6 +112,11 @@ fn traffic(facts: &EngineFacts) -> Vec<MetricFamily> {
             vec![sample(&[], facts.uploaded)],
         ),
         counter(
+            "seeder_web_seed_uploaded_bytes_total",
+            "Payload given to web clients, which announces do not count.",
+            vec![sample(&[], facts.web_uploaded)],
+        ),
+        counter(
             "seeder_downloaded_bytes_total",
             "Payload taken from peers.",
             vec![sample(&[], facts.downloaded)],

@@ -236,8 +236,8 @@ fn failed_at(path: &Path, error: io::Error) -> Failure {
     Failure::Failed(format!("{}: {error}", path.display()))
 }
 
-/// The metainfo file of a v1 torrent with these trackers. They stand outside `info`, so its hash stays.
-pub fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Vec<u8> {
+/// The metainfo file of a v1 torrent with these trackers and web seeds. They stand outside `info`, so its hash stays.
+pub fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>], web_seeds: &[String]) -> Vec<u8> {
     let mut out = Writer::new();
     out.dict();
     if let Some(first) = tiers.iter().flatten().next() {
@@ -257,6 +257,13 @@ pub fn with_trackers(metainfo: &Metainfo, tiers: &[Vec<String>]) -> Vec<u8> {
     out.key("created by")
         .bytes(concat!("kinswarm-seeder/", env!("CARGO_PKG_VERSION")));
     out.key("info").raw(metainfo.info.raw());
+    if !web_seeds.is_empty() {
+        out.key("url-list").list();
+        for url in web_seeds {
+            out.bytes(url);
+        }
+        out.end();
+    }
     out.end();
     out.finish()
 }
@@ -367,10 +374,10 @@ mod tests {
             vec!["http://a/announce".to_owned()],
             vec!["http://b/announce".to_owned()],
         ];
-        let read = Metainfo::read(&with_trackers(&made.metainfo, &tiers)).unwrap();
+        let read = Metainfo::read(&with_trackers(&made.metainfo, &tiers, &[])).unwrap();
         assert_eq!(read.trackers, tiers);
         assert_eq!(read.info.wire_hash(), made.metainfo.info.wire_hash());
-        let one = Metainfo::read(&with_trackers(&made.metainfo, &tiers[..1])).unwrap();
+        let one = Metainfo::read(&with_trackers(&made.metainfo, &tiers[..1], &[])).unwrap();
         assert_eq!(one.trackers, tiers[..1]);
     }
 }

@@ -33,6 +33,7 @@ pub mod steer;
 pub mod top;
 pub mod treatment;
 pub mod verify;
+pub mod web_seed;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;

@@ -12,10 +12,11 @@ use tracing::{error, info, warn};
 
 use super::config::FileFlag;
 use super::flags::{DEFAULT_PORT, Encryption, PortFlags, Transport, everywhere};
-use super::{Failure, print, session, state, tell};
+use super::{Failure, print, session, state, tell, web_seed};
 use crate::api::{Admin, Api, Ports, Token};
 use crate::config::{Config, File};
 use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::web::WebServer;
 
 /// The database's name in the state folder.
 const STORE: &str = "seeder.sqlite";
@@ -37,6 +38,10 @@ pub struct Args {
     /// Answer the API, /metrics and /health here; `off` is nowhere [default: as in the settings]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+
+    /// Give files to web clients too, at this address; `off` is nowhere [default: as in the settings]
+    #[arg(long, value_name = "ADDR")]
+    web_seed: Option<String>,
 
     /// Whether peers shake hands behind obfuscation [default: as in the settings]
     #[arg(long, value_name = "WHEN")]
@@ -63,8 +68,15 @@ impl Args {
     /// The settings from all sources.
     fn load(&self) -> Result<(File, Config), Failure> {
         let (mut file, mut config) = self.file.load()?;
-        if let Some(admin) = &self.admin {
-            file.admin.listen.clone_from(admin);
+        for (typed, setting) in [
+            (&self.admin, &mut file.admin.listen),
+            (&self.web_seed, &mut file.web_seed.listen),
+        ] {
+            if let Some(typed) = typed {
+                setting.clone_from(typed);
+            }
+        }
+        if self.admin.is_some() || self.web_seed.is_some() {
             config = Config::try_from(&file).map_err(Failure::usage)?;
         }
         if let Some(data) = &self.data {
@@ -131,14 +143,16 @@ async fn serve(args: &Args, file: File, config: Config, folder: &Folder) -> Resu
     let engine = start(&config, folder).await?;
     let stop = CancellationToken::new();
     let api = Api::new(engine.clone(), config.options.clone(), stop.clone());
-    let ports = match open(&api, &config, folder, stop) {
-        Ok(ports) => ports,
+    let opened = open(&api, &config, folder, stop);
+    let opened = opened.and_then(|ports| Ok((ports, web_seed::open(&engine, config.web_seed)?)));
+    let (ports, web) = match opened {
+        Ok(opened) => opened,
         Err(failure) => {
             engine.stop().await;
             return Err(failure);
         }
     };
-    match announce(args, &engine, &ports) {
+    match announce(args, &engine, &ports, web.as_ref()) {
         // Whoever read our addresses needs no more of them; the seeder is still wanted.
         Ok(()) | Err(Failure::Closed) => (),
         Err(failure) => return Err(failure),
@@ -153,7 +167,7 @@ async fn serve(args: &Args, file: File, config: Config, folder: &Folder) -> Resu
     }
     info!("asked to stop");
     drop(api);
-    tokio::join!(ports.close(), engine.stop());
+    tokio::join!(ports.close(), web_seed::close(web), engine.stop());
     info!("stopped");
     Ok(())
 }
@@ -214,16 +228,18 @@ fn open(
     Ports::open(api, folder.path(), admin, stop).map_err(Failure::failed)
 }
 
-fn announce(args: &Args, engine: &Engine, ports: &Ports) -> Result<(), Failure> {
+fn announce(args: &Args, engine: &Engine, ports: &Ports, web: Option<&WebServer>) -> Result<(), Failure> {
     let (listen, admin) = (engine.listen_addresses(), ports.admin_address());
     if args.json {
-        return print(json!({ "event": "listening", "listen": listen, "admin": admin }));
+        let web = web.map(WebServer::address);
+        return print(json!({ "event": "listening", "listen": listen, "admin": admin, "web_seed": web }));
     }
     let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
     tell(format_args!("peers connect to {}", addresses.join(" and ")));
     if let Some(admin) = admin {
         tell(format_args!("the API answers at http://{admin}/api/v1"));
     }
+    web_seed::announce(web);
     Ok(())
 }
 

@@ -13,8 +13,10 @@ use super::flags::PortFlags;
 use super::inspect::read_torrent;
 use super::session::Stop;
 use super::treatment::{CheckFlag, GiveFlags};
+use super::web_seed::{self, WebSeedFlags};
 use super::{Failure, events, print, session, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::web::WebServer;
 
 /// Seed torrents whose content is there already; nothing is ever written to it
 #[derive(Debug, clap::Args)]
@@ -43,6 +45,9 @@ pub struct Args {
     give: GiveFlags,
 
     #[command(flatten)]
+    web_seed: WebSeedFlags,
+
+    #[command(flatten)]
     ports: PortFlags,
 }
 
@@ -67,7 +72,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
         let control = session::open_control(&engine, &data);
-        let seeded = seed(&args, &engine, torrents, &mut stop).await;
+        let seeded = match args.web_seed.open(&engine) {
+            Ok(web) => {
+                let seeded = seed(&args, &engine, (torrents, web.as_ref()), &mut stop).await;
+                web_seed::close(web).await;
+                seeded
+            }
+            Err(failure) => Err(failure),
+        };
         session::leave(engine, control, &mut stop).await;
         seeded
     })
@@ -90,7 +102,12 @@ struct Named {
     info_hash: String,
 }
 
-async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut Stop) -> Result<(), Failure> {
+async fn seed(
+    args: &Args,
+    engine: &Engine,
+    (torrents, web): (Vec<Metainfo>, Option<&WebServer>),
+    stop: &mut Stop,
+) -> Result<(), Failure> {
     let mut happening = engine.subscribe();
     let mut names: BTreeMap<TorrentKey, Named> = BTreeMap::new();
     for metainfo in torrents {
@@ -112,7 +129,7 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut 
         };
         names.insert(engine.add(torrent).await.map_err(Failure::failed)?, called);
     }
-    announce_start(args, engine, names.len())?;
+    announce_start(args, engine, web, names.len())?;
     let mut audience = Audience::watch(names.keys().copied().collect(), !args.json);
     let mut wanted: BTreeSet<TorrentKey> = names.keys().copied().collect();
     loop {
@@ -139,10 +156,16 @@ async fn seed(args: &Args, engine: &Engine, torrents: Vec<Metainfo>, stop: &mut 
     Ok(())
 }
 
-fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Failure> {
+fn announce_start(
+    args: &Args,
+    engine: &Engine,
+    web: Option<&WebServer>,
+    count: usize,
+) -> Result<(), Failure> {
     let listen = engine.listen_addresses();
     if args.json {
-        return print(json!({ "event": "listening", "listen": listen, "torrents": count }));
+        let web = web.map(WebServer::address);
+        return print(json!({ "event": "listening", "listen": listen, "torrents": count, "web_seed": web }));
     }
     let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
     let count = if count == 1 {
@@ -154,6 +177,7 @@ fn announce_start(args: &Args, engine: &Engine, count: usize) -> Result<(), Fail
         "seeding {count} on {} until you press Ctrl-C",
         addresses.join(" and ")
     ));
+    web_seed::announce(web);
     Ok(())
 }
 

@@ -25,8 +25,10 @@ use super::session;
 use super::session::Stop;
 use super::state::Lock;
 use super::treatment::GiveFlags;
+use super::web_seed::{self, WebSeedFlags};
 use super::{Failure, create, print, qr, state, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::web;
 
 /// The tracker's port for everyone (DESIGN §2), unless it is taken.
 const TRACKER_PORT: u16 = 6969;
@@ -70,6 +72,9 @@ pub struct Args {
 
     #[command(flatten)]
     give: GiveFlags,
+
+    #[command(flatten)]
+    web_seed: WebSeedFlags,
 
     #[command(flatten)]
     ports: PortFlags,
@@ -212,8 +217,14 @@ impl Share {
             None
         };
         let host = self.args.host.as_deref();
-        let places = Places::new(host, &self.tiers, tracker.as_ref(), engine.listen_addresses()).await?;
+        let mut places = Places::new(host, &self.tiers, tracker.as_ref(), engine.listen_addresses()).await?;
+        let web = self.args.web_seed.open(&engine)?;
+        places.web_seeds = web
+            .as_ref()
+            .map_or_else(Vec::new, |web| web_roots(host, web.address()));
+        places.web_private = self.args.web_seed.private;
         let seeded = self.seed(&engine, &places, &mut stop).await;
+        web_seed::close(web).await;
         session::leave(engine, control, &mut stop).await;
         if let Some(tracker) = tracker {
             tracker.server.stop().await;
@@ -369,6 +380,10 @@ struct Places {
     /// Where peers can connect, for `x.pe`.
     peers: Vec<SocketAddr>,
     listen: Vec<SocketAddr>,
+    /// Where web clients reach us: hosts, each with a port.
+    web_seeds: Vec<(String, u16)>,
+    /// Private torrents are given to them too.
+    web_private: bool,
 }
 
 impl Places {
@@ -393,6 +408,8 @@ impl Places {
             own_tiers,
             peers: peers(&host, &own, listen),
             listen: listen.to_vec(),
+            web_seeds: Vec::new(),
+            web_private: false,
         })
     }
 }
@@ -422,6 +439,27 @@ fn own_tiers(reachable: &[SocketAddr]) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// Where web clients reach a port of ours: by the name that was said, or by our best addresses.
+fn web_roots(host: Option<&str>, listen: SocketAddr) -> Vec<(String, u16)> {
+    let bracketed = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    };
+    if let Some(host) = host {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let host = bare.parse().map_or_else(|_| bare.to_owned(), bracketed);
+        return vec![(host, listen.port())];
+    }
+    let mut reachable = reach::reachable(&[listen], &reach::own_addresses());
+    if reachable.is_empty() {
+        reachable.push(loopback_for(&listen));
+    }
+    let roots = reach::for_link(&reachable).into_iter();
+    roots
+        .map(|address| (bracketed(address.ip()), address.port()))
+        .collect()
+}
+
 /// The peers that a link names: the host that was named, then the best addresses of our own.
 fn peers(host: &[IpAddr], own: &[SocketAddr], listen: &[SocketAddr]) -> Vec<SocketAddr> {
     let port = |v4: bool| {
@@ -445,7 +483,13 @@ fn peers(host: &[IpAddr], own: &[SocketAddr], listen: &[SocketAddr]) -> Vec<Sock
 /// Writes the .torrent file with its trackers, and makes the link.
 fn write(metainfo: &Metainfo, places: &Places, reach: Reach, file: &Path) -> Result<Shared, Failure> {
     let info = &metainfo.info;
-    state::write(file, &made::with_trackers(metainfo, &places.tiers))?;
+    let web_seeds = if info.private() && !places.web_private {
+        Vec::new()
+    } else {
+        let url = |(host, port): &(String, u16)| web::url_of(host, *port, info.wire_hash());
+        places.web_seeds.iter().map(url).collect()
+    };
+    state::write(file, &made::with_trackers(metainfo, &places.tiers, &web_seeds))?;
     let magnet = Magnet {
         info_hash_v1: info.info_hash_v1(),
         info_hash_v2: info.info_hash_v2(),
@@ -458,6 +502,7 @@ fn write(metainfo: &Metainfo, places: &Places, reach: Reach, file: &Path) -> Res
             Vec::new()
         },
         exact_length: Some(info.content_size()),
+        web_seeds,
         ..Magnet::default()
     };
     let first = |tiers: &[Vec<String>]| tiers.iter().flatten().next().cloned().unwrap_or_default();

@@ -17,6 +17,7 @@ pub struct File {
     pub goals: GoalsSection,
     pub disk: DiskSection,
     pub admin: AdminSection,
+    pub web_seed: WebSeedSection,
 }
 
 /// `[seeder]`
@@ -98,6 +99,16 @@ pub struct AdminSection {
     pub hosts: Vec<String>,
 }
 
+/// `[web_seed]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebSeedSection {
+    /// Where web clients get files, below `/webseed/INFO-HASH/`; `off` is nowhere.
+    pub listen: String,
+    /// Files of private torrents too, to everyone who knows their hashes.
+    pub private: bool,
+}
+
 impl Default for SeederSection {
     fn default() -> Self {
         Self {
@@ -150,6 +161,15 @@ impl Default for AdminSection {
         Self {
             listen: "127.0.0.1:6980".to_owned(),
             hosts: Vec::new(),
+        }
+    }
+}
+
+impl Default for WebSeedSection {
+    fn default() -> Self {
+        Self {
+            listen: "off".to_owned(),
+            private: false,
         }
     }
 }

@@ -13,11 +13,14 @@ use std::time::Duration;
 use edge::settings::{ConfigError, Loaded, Names, within};
 use tracing_subscriber::EnvFilter;
 
-pub use file::{AdminSection, DiskSection, File, GoalsSection, PeersSection, RatesSection, SeederSection};
+pub use file::{
+    AdminSection, DiskSection, File, GoalsSection, PeersSection, RatesSection, SeederSection, WebSeedSection,
+};
 
 use crate::engine::{Allocation, Check, Encryption, Goals, Limits, Options, Rates};
 use crate::torrent::schedule::Rule;
 use crate::units::Rate;
+use crate::web::WebSettings;
 
 /// The one variable that is no setting: it names the file.
 pub const CONFIG_VARIABLE: &str = "SEEDER__CONFIG";
@@ -50,6 +53,7 @@ pub struct Config {
     pub allocation: Allocation,
     pub admin: Option<SocketAddr>,
     pub admin_hosts: Vec<String>,
+    pub web_seed: Option<WebSettings>,
 }
 
 /// Merges the file and the variables.
@@ -98,8 +102,9 @@ impl TryFrom<&File> for Config {
                 ..Options::default()
             },
             allocation: allocation(&file.disk.allocation)?,
-            admin: admin(&file.admin.listen)?,
+            admin: address("admin.listen", &file.admin.listen)?,
             admin_hosts: file.admin.hosts.clone(),
+            web_seed: web_seed(&file.web_seed)?,
         })
     }
 }
@@ -222,13 +227,21 @@ fn goals(goals: &GoalsSection) -> Result<Goals, ConfigError> {
     })
 }
 
-/// The owner's port; none where it is switched off.
-fn admin(text: &str) -> Result<Option<SocketAddr>, ConfigError> {
+fn web_seed(section: &WebSeedSection) -> Result<Option<WebSettings>, ConfigError> {
+    let listen = address("web_seed.listen", &section.listen)?;
+    Ok(listen.map(|listen| WebSettings {
+        listen,
+        private: section.private,
+    }))
+}
+
+/// A port; none where it is switched off.
+fn address(key: &'static str, text: &str) -> Result<Option<SocketAddr>, ConfigError> {
     if text == "off" {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| ConfigError::Range {
-        key: "admin.listen",
+        key,
         value: format!("{text:?}"),
         allowed: "an address and a port such as 127.0.0.1:6980, or off",
     })

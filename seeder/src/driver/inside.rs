@@ -83,6 +83,15 @@ impl Driver {
         }
     }
 
+    /// Its files, with what is there by now.
+    pub(super) fn lend(&self) -> Option<Opened> {
+        let mut opened = self.opened.clone()?;
+        if let Some(have) = self.torrent.have() {
+            opened.have = have.clone();
+        }
+        Some(opened)
+    }
+
     /// Its options have changed.
     pub(super) fn treat(&mut self) {
         let options = self.spec.options();

@@ -65,6 +65,7 @@ impl Table {
             open_files_max: self.shared.open_files as u64,
             descriptors_max: self.shared.descriptors.all as u64,
             wasted: self.shared.wasted.load(Relaxed),
+            web_uploaded: self.shared.web_given.load(Relaxed),
             ..EngineFacts::default()
         };
         for entry in self.torrents.values() {

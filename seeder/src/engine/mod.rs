@@ -7,6 +7,7 @@ mod chores;
 mod descriptors;
 mod desk;
 mod entry;
+mod lending;
 mod listing;
 mod moves;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use api::{
     Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub use change::{Change, ChangeError, Content, Rates};
+pub(crate) use lending::{Borrow, Lent};
 pub(crate) use process::Shared;
 pub(crate) use spec::{Live, Spec, wanted};
 pub use view::{Details, EngineFacts, FileFacts, OptionFacts, PeerFacts, Summary, TrackerFacts};

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) connections_per_torrent: AtomicUsize,
     /// Payload that was thrown away by torrents that sleep again.
     pub(crate) wasted: AtomicU64,
+    /// Payload given to web clients.
+    pub(crate) web_given: AtomicU64,
     pub(crate) stop: CancellationToken,
     pub(super) descriptors: Descriptors,
     /// Files that may stand open.
@@ -105,6 +107,7 @@ impl Shared {
             trackers,
             connections_per_torrent: AtomicUsize::new(connections_per_torrent(&config.rates)),
             wasted: AtomicU64::new(0),
+            web_given: AtomicU64::new(0),
             stop: CancellationToken::new(),
             descriptors,
             open_files,

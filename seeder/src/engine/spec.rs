@@ -11,8 +11,10 @@ use shared::magnet::{Magnet, Selection};
 use shared::metainfo::{FileKind, Info};
 
 use super::api::{Mode, Options, TorrentKey};
+use crate::clock::Clock;
 use crate::discovery::trackers::Tiers;
 use crate::metrics::Counters;
+use crate::net::throttle::Gate;
 use crate::torrent::goals::Copies;
 use crate::torrent::{Identity, Priority, Status, Wishes};
 
@@ -45,6 +47,8 @@ pub(crate) struct Spec {
     treated: Mutex<Treated>,
     live: Mutex<Option<Box<Live>>>,
     copies: Mutex<Copies>,
+    /// What its own connections pay; made when the first one comes.
+    gate: OnceLock<Box<Gate>>,
 }
 
 /// Bytes in both directions.
@@ -161,6 +165,7 @@ impl Spec {
             treated: Mutex::new(standing.treated),
             live: Mutex::new(None),
             copies: Mutex::new(standing.copies),
+            gate: OnceLock::new(),
         }
     }
 
@@ -202,6 +207,14 @@ impl Spec {
 
     pub(crate) fn trackers(&self) -> Tiers {
         Arc::clone(&self.treated().trackers)
+    }
+
+    /// What its own connections pay, by the limits of the moment.
+    pub(crate) fn gate(&self, clock: Clock) -> &Gate {
+        let limits = self.options().limits;
+        let gate = self.gate.get_or_init(|| Box::new(Gate::new(clock, None, None)));
+        gate.set(limits.upload, limits.download);
+        gate
     }
 
     pub(super) fn set_root(&self, root: Arc<Path>) {

@@ -65,6 +65,8 @@ pub(super) enum Request {
     /// Somebody calls for the torrent of this mask.
     Unmask(Mask, oneshot::Sender<Option<InfoHash>>),
     Visitor(Visitor),
+    /// Somebody wants files without the peer protocol.
+    Borrow(InfoHash, oneshot::Sender<super::lending::Borrow>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -187,6 +189,7 @@ impl Table {
             Request::Route(hash, reserved, answer) => _ = answer.send(self.route(hash, reserved)),
             Request::Unmask(mask, answer) => _ = answer.send(self.by_mask.get(&mask).copied()),
             Request::Visitor(visitor) => self.take_visitor(visitor),
+            Request::Borrow(hash, answer) => self.lend_to(hash, answer),
             Request::Stop(_) => (),
         }
     }

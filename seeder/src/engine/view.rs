@@ -187,6 +187,8 @@ pub struct EngineFacts {
     /// Payload since the process started.
     pub uploaded: u64,
     pub downloaded: u64,
+    /// Payload given to web clients, which no tracker hears of.
+    pub web_uploaded: u64,
     /// Payload that was thrown away: wrong, or there already.
     pub wasted: u64,
     pub upload_rate: u64,
