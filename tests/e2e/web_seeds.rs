@@ -1,12 +1,15 @@
 //! Downloads from web servers (BEP 19): honest ones, and such as lie, forget, break off, or lead elsewhere. And our own seeder as
 //! such a server.
 
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::fake_web_seed::{FakeWebSeed, Manner};
-use tests::rig::{Finished, Program, Stream, digests, fill, fill_folder};
+use tests::rig::{Finished, HttpAnswer, HttpRequest, Program, Running, Stream, digests, fill, fill_folder};
 
 use crate::album::LIMIT;
 
@@ -47,6 +50,8 @@ impl Shop {
     /// A torrent of it that names these web seeds.
     fn torrent(&self, words: &[&str], urls: &[String]) -> PathBuf {
         let torrent = self.folder.path().join("made.torrent");
+        // `create` writes over nothing.
+        let _ = fs::remove_file(&torrent);
         let seeds = urls.iter().flat_map(|url| ["--web-seed", url]);
         Program::seeder()
             .arg("create")
@@ -230,4 +235,187 @@ fn a_torrent_sends_nobody_into_the_local_network_with_a_query() {
     });
     assert!(words.contains("local network"), "{words}");
     assert!(server.asked().is_empty());
+}
+
+/// Our own seeder as a web server.
+struct Stall {
+    seed: Running,
+    address: SocketAddr,
+    hash: String,
+    info: Vec<String>,
+}
+
+impl Stall {
+    /// Seeds what a shop has; `flags` are for `seed`, `words` for `create`.
+    fn open(shop: &Shop, words: &[&str], flags: &[&str]) -> Self {
+        let torrent = shop.torrent(words, &[]);
+        let facts = Program::seeder()
+            .args(["inspect", "--json"])
+            .arg(&torrent)
+            .run(LIMIT)
+            .succeeded()
+            .json();
+        let seed = Program::seeder()
+            .arg("seed")
+            .arg(&torrent)
+            .arg("--content")
+            .arg(shop.root())
+            .args(["--listen", "127.0.0.1:0", "--json", "--web-seed", "127.0.0.1:0"])
+            .args(flags)
+            .arg("--data")
+            .arg(shop.folder.path().join("stall-state"))
+            .start();
+        let address = seed.wait_for_json("web_seed", LIMIT)["web_seed"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        // What is not looked at yet is not given.
+        seed.wait_for(Stream::Out, LIMIT, |line| {
+            line.contains("\"checked\"").then_some(())
+        });
+        let hash = facts["info_hash_v1"].as_str().or(facts["info_hash_v2"].as_str());
+        Self {
+            seed,
+            address,
+            hash: hash.unwrap().chars().take(40).collect(),
+            info: words.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/webseed/{}/", self.address, self.hash)
+    }
+
+    fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> HttpAnswer {
+        let request = HttpRequest::new(method, format!("/webseed/{}/{path}", self.hash));
+        let with = fields
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value));
+        with.send(self.address)
+    }
+}
+
+#[test]
+fn our_seeder_is_a_web_seed_for_our_get() {
+    for kind in ["--v1", "--hybrid", "--v2"] {
+        for shop in [Shop::of_photographs(), Shop::of_one_file()] {
+            let stall = Stall::open(&shop, &[kind], &[]);
+            let words: Vec<&str> = stall.info.iter().map(String::as_str).collect();
+            shop.arrives(&words, &[stall.url()]);
+        }
+    }
+}
+
+#[test]
+fn files_are_given_whole_in_ranges_and_by_their_tag() {
+    let shop = Shop::of_one_file();
+    let content = fs::read(&shop.content).unwrap();
+    let stall = Stall::open(&shop, &["--v1"], &[]);
+    let path = "a%20film.mkv";
+    let whole = stall.ask("GET", path, &[]);
+    assert_eq!((whole.status, &whole.body), (200, &content));
+    let tag = whole.header("etag").unwrap().to_owned();
+    let part = stall.ask(
+        "GET",
+        path,
+        &[("Range", "bytes=999990-1000009"), ("If-Range", &tag)],
+    );
+    assert_eq!(
+        (part.status, &part.body[..]),
+        (206, &content[999_990..=1_000_009])
+    );
+    assert_eq!(part.header("content-range"), Some("bytes 999990-1000009/3000001"));
+    let end = stall.ask("GET", path, &[("Range", "bytes=-5")]);
+    assert_eq!((end.status, &end.body[..]), (206, &content[2_999_996..]));
+    let other = stall.ask("GET", path, &[("Range", "bytes=0-4"), ("If-Range", "\"older\"")]);
+    assert_eq!((other.status, other.body.len()), (200, content.len()));
+    let mut head = String::new();
+    let asked = HttpRequest::new("HEAD", format!("/webseed/{}/{path}", stall.hash)).begin(stall.address);
+    asked.unwrap().read_to_string(&mut head).unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.to_lowercase().contains("\r\ncontent-length: 3000001\r\n"),
+        "{head}"
+    );
+    let behind = stall.ask("GET", path, &[("Range", "bytes=3000001-")]);
+    assert_eq!(
+        (behind.status, behind.header("content-range")),
+        (416, Some("bytes */3000001"))
+    );
+    assert_eq!(stall.ask("GET", path, &[("If-None-Match", &tag)]).status, 304);
+    for nothing in ["no%20film.mkv", "..%2fmade.torrent", "%2e%2e/made.torrent", ""] {
+        assert_eq!(stall.ask("GET", nothing, &[]).status, 404, "{nothing}");
+    }
+    assert_eq!(stall.ask("POST", path, &[]).status, 405);
+    drop(stall.seed);
+}
+
+#[test]
+fn a_file_that_was_changed_is_refused_and_not_one_wrong_byte_leaves() {
+    let shop = Shop::of_one_file();
+    let stall = Stall::open(&shop, &["--v1"], &[]);
+    assert_eq!(
+        stall.ask("GET", "a%20film.mkv", &[("Range", "bytes=0-9")]).status,
+        206
+    );
+    fill(&shop.content, 99, 3_000_001);
+    let answer = stall.ask("GET", "a%20film.mkv", &[("Range", "bytes=0-9")]);
+    assert_eq!((answer.status, answer.body.len()), (503, 0));
+    assert!(answer.header("retry-after").is_some());
+    fs::remove_file(&shop.content).unwrap();
+    assert_eq!(stall.ask("GET", "a%20film.mkv", &[]).status, 503);
+}
+
+#[test]
+fn private_torrents_are_given_only_where_that_was_asked_for() {
+    let shop = Shop::of_one_file();
+    let private = ["--v1", "--private"];
+    let stall = Stall::open(&shop, &private, &[]);
+    assert_eq!(stall.ask("GET", "a%20film.mkv", &[]).status, 404);
+    drop(stall);
+    let stall = Stall::open(&shop, &private, &["--web-seed-private"]);
+    assert_eq!(stall.ask("GET", "a%20film.mkv", &[]).status, 200);
+}
+
+#[test]
+fn share_writes_itself_into_the_torrent_and_the_link() {
+    let shop = Shop::of_photographs();
+    let share = Program::seeder()
+        .arg("share")
+        .arg(&shop.content)
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--tracker-listen",
+            "127.0.0.1:0",
+            "--json",
+        ])
+        .args(["--web-seed", "127.0.0.1:0"])
+        .arg("--data")
+        .arg(shop.folder.path().join("share-state"))
+        .start();
+    let shared = share.wait_for_json("magnet", LIMIT);
+    let torrent = shared["torrent"].as_str().unwrap();
+    let facts = Program::seeder()
+        .args(["inspect", "--json", torrent])
+        .run(LIMIT)
+        .succeeded()
+        .json();
+    let url = facts["web_seeds"][0].as_str().unwrap();
+    let hash = facts["info_hash_v1"].as_str().unwrap();
+    assert!(
+        url.starts_with("http://127.0.0.1:") && url.ends_with(&format!("/webseed/{hash}/")),
+        "{url}"
+    );
+    let link = shared["magnet"].as_str().unwrap();
+    assert!(
+        link.contains(&format!("&ws={}", url.replace(':', "%3A").replace('/', "%2F"))),
+        "{link}"
+    );
+    shop.get(torrent).run(LIMIT).succeeded();
+    shop.check();
 }

@@ -24,3 +24,4 @@ mod qbittorrent;
 mod refusals;
 mod rtorrent;
 mod transmission;
+mod web_seeds;

@@ -222,7 +222,7 @@ impl Share {
         places.web_seeds = web
             .as_ref()
             .map_or_else(Vec::new, |web| web_roots(host, web.address()));
-        places.web_private = self.args.web_seed.private;
+        places.web_private = self.args.web_seed.web_seed_private;
         let seeded = self.seed(&engine, &places, &mut stop).await;
         web_seed::close(web).await;
         session::leave(engine, control, &mut stop).await;

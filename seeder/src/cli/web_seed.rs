@@ -10,20 +10,20 @@ use crate::web::{WebServer, WebSettings};
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct WebSeedFlags {
     /// Give files to web clients too, at this address; port 0 picks a free one
-    #[arg(long = "web-seed", value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR")]
+    pub web_seed: Option<SocketAddr>,
 
     /// With `--web-seed`: files of private torrents too, to everyone who knows their hashes
-    #[arg(long = "web-seed-private", requires = "listen")]
-    pub private: bool,
+    #[arg(long, requires = "web_seed")]
+    pub web_seed_private: bool,
 }
 
 impl WebSeedFlags {
     /// Opens the port, if there is to be one.
     pub fn open(&self, engine: &Engine) -> Result<Option<WebServer>, Failure> {
-        let settings = self.listen.map(|listen| WebSettings {
+        let settings = self.web_seed.map(|listen| WebSettings {
             listen,
-            private: self.private,
+            private: self.web_seed_private,
         });
         open(engine, settings)
     }
