@@ -419,3 +419,24 @@ fn share_writes_itself_into_the_torrent_and_the_link() {
     shop.get(torrent).run(LIMIT).succeeded();
     shop.check();
 }
+
+/// Three megabytes at one megabyte a second, the first quarter of a second's worth at once.
+#[track_caller]
+fn took_its_time(got: &Finished) {
+    let done = said(got, "done");
+    let seconds = done[0]["seconds"].as_f64().unwrap();
+    assert!(seconds > 2.0, "{seconds}");
+}
+
+#[test]
+fn rates_hold_for_web_seeds_and_their_clients() {
+    let shop = Shop::of_one_file();
+    let server = shop.server(Manner::Honest);
+    let torrent = shop.torrent(&["--v1"], &[server.url()]);
+    let slow = shop.get(&torrent.to_string_lossy()).args(["--limit-down", "1M"]);
+    took_its_time(&slow.run(LIMIT).succeeded());
+    shop.check();
+    let shop = Shop::of_one_file();
+    let stall = Stall::open(&shop, &["--v1"], &["--limit-up", "1M"]);
+    took_its_time(&shop.arrives(&["--v1"], &[stall.url()]));
+}

@@ -66,7 +66,9 @@ impl Driver {
     fn waits_for(&self, status: &Status) -> Option<String> {
         let disk = self.trouble.as_deref();
         let pieces = || (self.torrent.piece_states(), self.torrent.availability());
-        words::waiting(status, disk, &self.torrent.peer_facts(), pieces)
+        let waits = words::waiting(status, disk, &self.torrent.peer_facts(), pieces);
+        let alone = status.peers == 0 && disk.is_none();
+        waits.map(|words| self.webs.words().filter(|_| alone).unwrap_or(words))
     }
 
     pub(super) fn inside(&self) -> Inside {

@@ -100,6 +100,19 @@ impl Webs {
         self.seeds.iter().filter_map(here).collect()
     }
 
+    /// Why those that could give something do not, if they do not.
+    pub(super) fn words(&self) -> Option<String> {
+        let asked = self
+            .seeds
+            .iter()
+            .find(|seed| matches!(seed.state, State::Here(_)))?;
+        let why = web_seed::remembered(&asked.memory).trouble.clone()?;
+        Some(format!(
+            "the web seed {} rests: {why}",
+            web_seed::for_logs(&asked.url)
+        ))
+    }
+
     /// A connection ended, for whatever reason.
     pub(super) fn left(&mut self, peer: PeerKey) {
         if let Some(seed) = self.behind(peer) {

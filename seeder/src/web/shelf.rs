@@ -56,3 +56,46 @@ fn files(info: &Info) -> BTreeMap<PathBuf, usize> {
     }
     paths
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::metainfo::Metainfo;
+
+    use super::*;
+
+    fn info(content: &str) -> Info {
+        let torrent = format!("d4:infod{content}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee");
+        Metainfo::read(torrent.as_bytes()).unwrap().info
+    }
+
+    #[test]
+    fn a_file_is_found_by_the_makers_name_and_by_ours_and_padding_by_none() {
+        let info = info(
+            "5:filesld6:lengthi5e4:pathl5:aux.ceed4:attr1:p6:lengthi3e4:pathl4:.pad1:3eed6:lengthi4e4:pathl1:b1:ceee4:name1:n",
+        );
+        let shelf = Shelf::default();
+        let ours = info.disk_path(info.files().first().unwrap());
+        for (path, number) in [
+            ("n/aux.c", Some(0)),
+            (ours.to_str().unwrap(), Some(0)),
+            ("n/b/c", Some(2)),
+            ("n/.pad/3", None),
+            ("n/b", None),
+            ("b/c", None),
+            ("n/../n/b/c", None),
+            ("/n/b/c", None),
+        ] {
+            assert_eq!(shelf.find(&info, path), number, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_last_few_torrents_are_kept_and_no_more() {
+        let shelf = Shelf::default();
+        for name in 10..40 {
+            let info = info(&format!("6:lengthi5e4:name2:{name}"));
+            assert_eq!(shelf.find(&info, &name.to_string()), Some(0));
+        }
+        assert_eq!(shelf.last.lock().unwrap().len(), KEPT);
+    }
+}

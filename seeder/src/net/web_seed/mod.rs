@@ -269,7 +269,11 @@ impl WebSeed {
         if whole.is_empty() {
             return Ok(());
         }
-        self.memory().failures = 0;
+        {
+            let mut memory = self.memory();
+            memory.failures = 0;
+            memory.trouble = None;
+        }
         self.say(whole).await
     }
 
@@ -365,5 +369,42 @@ impl Line {
             // It asks for nothing, so nothing is served; and what else is said has no meaning to a server of files.
             Outgoing::Message(_) | Outgoing::Serve(..) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::metainfo::Metainfo;
+
+    use super::*;
+
+    fn torrent(files: usize) -> Info {
+        let list: String = (100..100 + files)
+            .map(|name| format!("d6:lengthi10e4:pathl3:{name}ee"))
+            .collect();
+        let info = format!(
+            "d5:filesl{list}e4:name1:n12:piece lengthi16384e6:pieces20:{}e",
+            "h".repeat(20)
+        );
+        Metainfo::read(format!("d4:info{info}e").as_bytes()).unwrap().info
+    }
+
+    /// A server that lacks these files and gave so many ranges: is it given up?
+    fn gives_up(files: usize, lacks: usize, came: usize) -> bool {
+        let info = torrent(files);
+        let mut memory = Memory {
+            came,
+            trouble: Some("it answers HTTP 404".to_owned()),
+            ..Memory::default()
+        };
+        (0..lacks).for_each(|file| memory.lacks(file, &info));
+        memory.over().is_some()
+    }
+
+    #[test]
+    fn a_server_without_files_is_given_up_before_it_was_asked_for_all_of_them() {
+        assert!(gives_up(1, 1, 0) && gives_up(3, 3, 9));
+        assert!(!gives_up(100, 16, 0) && gives_up(100, 17, 0));
+        assert!(!gives_up(100, 60, 50), "one that has most of them may lack some");
     }
 }
