@@ -379,9 +379,8 @@ mod tests {
     use super::*;
 
     fn torrent(files: usize) -> Info {
-        let list: String = (100..100 + files)
-            .map(|name| format!("d6:lengthi10e4:pathl3:{name}ee"))
-            .collect();
+        let file = |name: usize| format!("d6:lengthi10e4:pathl3:{name}ee");
+        let list = (100..100 + files).map(file).collect::<Vec<_>>().concat();
         let info = format!(
             "d5:filesl{list}e4:name1:n12:piece lengthi16384e6:pieces20:{}e",
             "h".repeat(20)
