@@ -7,5 +7,6 @@ pub mod fake_peer;
 pub mod fake_web_seed;
 pub mod our_tracker;
 pub mod rig;
+pub mod swarm;
 pub mod vectors;
 pub mod world;

@@ -2,6 +2,8 @@
 //! same seed gives the same swarm, to the byte.
 #![allow(clippy::expect_used, reason = "a broken rig should stop the test")]
 
+mod large;
+
 use std::time::Duration;
 
 use shared::moment::Moment;

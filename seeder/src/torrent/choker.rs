@@ -29,6 +29,8 @@ const TURN_BYTES: u64 = 8 * 1024 * 1024;
 const TURN_MAX: Duration = Duration::from_secs(180);
 /// What next to nothing or next to all is worth when we seed, in seconds of waiting.
 const HELP: u64 = 60;
+/// Who only took while we missed pieces too waits so much longer for its turn, in seconds.
+const DEBT: u64 = 120;
 /// Slots to begin with, while nothing is measured.
 const SLOTS_FIRST: usize = 8;
 const SLOTS_MIN: usize = 4;
@@ -57,11 +59,13 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// When we seed: its turn is over as soon as others wait. A peer that takes nothing has a round to begin.
+    /// When we seed: its turn is over as soon as others wait. A peer that takes nothing has a round to begin,
+    /// and one that owes has no more than that.
     fn had_its_turn(&self, now: Moment, since: Moment) -> bool {
         let held = now.since(since);
         match self.rate {
             0 => held >= ROUND,
+            _ if self.owes => held >= ROUND,
             _ => held >= TURN_MAX || (held >= TURN && self.given_in_turn >= TURN_BYTES),
         }
     }
@@ -69,7 +73,8 @@ impl Candidate {
     /// Seconds of waiting, and what is added to them for who is at the beginning or near the end.
     fn patience(&self, now: Moment) -> u64 {
         let from_half = u64::from(self.has.min(1_000).abs_diff(500));
-        now.since(self.choked).as_secs() + HELP * from_half / 500
+        let debt = if self.owes { DEBT } else { 0 };
+        (now.since(self.choked).as_secs() + HELP * from_half / 500).saturating_sub(debt)
     }
 
     fn is_newcomer(&self) -> bool {
@@ -205,7 +210,8 @@ impl Choker {
             .filter(|candidate| candidate.interested && !chosen.contains(&candidate.peer))
             .collect();
         let before = std::mem::take(&mut self.optimistic);
-        let stay = |peer: &PeerKey| losers.iter().any(|loser| loser.peer == *peer);
+        // Who has taken enough to show what it gives, and gives nothing, makes room at once.
+        let stay = |peer: &PeerKey| losers.iter().any(|loser| loser.peer == *peer && !loser.owes);
         if !self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS) {
             self.optimistic = before
                 .iter()

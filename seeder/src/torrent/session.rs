@@ -30,8 +30,9 @@ const WITHHELD_TIME: Duration = Duration::from_secs(30);
 /// Refused pieces that are remembered. Who refuses more is asked only now and then.
 const WITHHELD_MAX: usize = 1_000;
 const REST: Duration = Duration::from_secs(1);
-/// Who got so many bytes more than it gave, and could give, owes.
+/// Who got so many bytes more than it gave, and could give, owes: this, or a small part of a small torrent.
 const TRUST: u64 = 1024 * 1024;
+const TRUST_PART: u64 = 128;
 /// BEP 6 suggests sets of ten.
 const ALLOWED_FAST_MAX: usize = 32;
 
@@ -145,6 +146,8 @@ pub(super) struct Session {
     pub(super) given_before: u64,
     /// It had everything once and has lost something since; its pieces are counted one by one.
     pub(super) lost_some: bool,
+    /// It has owed, and not given since.
+    pub(super) owed: bool,
     /// Requests refused since the last round of the choker.
     pub(super) refused: u32,
     pub(super) given: Rate,
@@ -200,6 +203,7 @@ impl Session {
             fast_left: 0,
             given_before: 0,
             lost_some: false,
+            owed: false,
             refused: 0,
             given: Rate::default(),
             extensions: ExtensionHandshake::default(),
@@ -397,7 +401,7 @@ impl Session {
 
     /// What the choker needs to know.
     pub(super) fn candidate(&self, peer: PeerKey, rate: u64, geometry: Option<&Geometry>) -> Candidate {
-        let (given, taken) = (self.given.total(), self.taken.total());
+        let given = self.given.total();
         Candidate {
             peer,
             interested: self.is_interested,
@@ -405,11 +409,29 @@ impl Session {
             has: self.has_thousandths(geometry),
             given_in_turn: given.saturating_sub(self.given_before),
             given,
-            owes: self.wanted > 0 && given > taken.saturating_add(TRUST),
+            owes: self.owed || self.owes(geometry),
             snubbed: self.snubbed,
             unchoked: self.unchoked,
             choked: self.choked,
         }
+    }
+
+    /// It took much more than it gave, and has what we want.
+    fn owes(&self, geometry: Option<&Geometry>) -> bool {
+        self.wanted > 0 && self.took_too_much(geometry)
+    }
+
+    fn took_too_much(&self, geometry: Option<&Geometry>) -> bool {
+        let trust = geometry.map_or(TRUST, |geometry| {
+            let two = u64::from(geometry.piece_length()) * 2;
+            (geometry.total_length() / TRUST_PART).max(two).min(TRUST)
+        });
+        self.given.total() > self.taken.total().saturating_add(trust)
+    }
+
+    /// While we miss pieces: who owes once owes until it has given, also when we seed later.
+    pub(super) fn note_debt(&mut self, geometry: Option<&Geometry>) {
+        self.owed = (self.owed || self.wanted > 0) && self.took_too_much(geometry);
     }
 
     fn choke(&mut self, choke: bool) -> Heard {

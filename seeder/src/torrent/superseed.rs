@@ -163,7 +163,7 @@ impl Torrent {
     /// One more piece at this peer.
     pub(super) fn heard_has(&mut self, now: Moment, peer: PeerKey, piece: PieceIndex, rng: &mut impl Rng) {
         self.peer_has(now, peer, piece, rng);
-        let alone = self.takers() < 2;
+        let alone = self.offers.is_some() && self.takers() < 2;
         if let Some(offers) = &mut self.offers {
             offers.seen(peer, piece, alone);
             self.offer_all(now, rng);

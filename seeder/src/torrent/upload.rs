@@ -16,6 +16,9 @@ use super::session::{Pieces, Session};
 
 /// Who has no more pieces than this is new enough for a set of its own (BEP 6).
 const NEW_PIECES_MAX: u32 = 10;
+/// One piece of so many is given to a newcomer that is choked, and one at least. A small torrent with a slow uplink would
+/// else give its neighbours several copies of the same few pieces, while nobody gets the others.
+const FAST_SHARE: u32 = 100;
 
 impl Torrent {
     /// A peer asks for a block.
@@ -147,8 +150,9 @@ impl Torrent {
             return;
         }
         let set = allowed_fast(&content.geometry, self.identity.info_hash, session.address.ip());
+        let most = content.geometry.piece_count().div_ceil(FAST_SHARE) as usize;
         let set = set.into_iter().filter(|piece| content.have.has(*piece));
-        let set: Vec<PieceIndex> = set.collect();
+        let set: Vec<PieceIndex> = set.take(most).collect();
         session.fast_set = set.iter().copied().collect();
         let bytes = set
             .iter()
@@ -177,8 +181,12 @@ impl Torrent {
         let chosen = self.choker.round(now, mode, &candidates, rng);
         debug_assert!(chosen.len() <= self.choker.slots());
         self.apply_round(now, &candidates, &chosen);
+        let geometry = self.content.as_ref().map(|content| &content.geometry);
         for session in self.sessions.values_mut() {
             session.refused = 0;
+            if mode == Mode::Leeching {
+                session.note_debt(geometry);
+            }
         }
     }
 
