@@ -44,6 +44,13 @@ fn time(bytes: u64, rate: u64) -> Duration {
     Duration::from_micros(bytes * 1_000_000 / rate.max(1))
 }
 
+fn block_bytes(message: &Message) -> u64 {
+    match message {
+        Message::Piece { data, .. } => data.len() as u64,
+        _ => 0,
+    }
+}
+
 impl Swarm {
     pub(super) fn call(&mut self, from: usize, address: SocketAddr) {
         let to = (0..self.members.len()).find(|node| Self::address(*node) == address);
@@ -54,14 +61,14 @@ impl Swarm {
         };
         let [ours, theirs] = self.connect(from, to);
         let caller = SocketAddr::new(Self::address(from).ip(), 50_000);
-        self.greet(from, ours, address, to, Direction::Outgoing);
-        self.greet(to, theirs, caller, from, Direction::Incoming);
+        self.greet(from, ours, to, (address, Direction::Outgoing));
+        self.greet(to, theirs, from, (caller, Direction::Incoming));
     }
 
     /// The end of the member only: HTTP knows no greeting.
     pub(super) fn call_web(&mut self, node: usize, web: usize) {
         let [ours, theirs] = self.connect(node, web);
-        self.greet(node, ours, Self::address(web), web, Direction::Web(0));
+        self.greet(node, ours, web, (Self::address(web), Direction::Web(0)));
         if let Some((conn, end)) = self.place(web, theirs) {
             self.say(conn, end, Message::HaveAll);
             self.say(conn, end, Message::Unchoke);
@@ -83,7 +90,13 @@ impl Swarm {
         keys
     }
 
-    fn greet(&mut self, node: usize, peer: PeerKey, address: SocketAddr, other: usize, direction: Direction) {
+    fn greet(
+        &mut self,
+        node: usize,
+        peer: PeerKey,
+        other: usize,
+        (address, direction): (SocketAddr, Direction),
+    ) {
         let handshake = Handshake {
             reserved: Reserved::OURS,
             info_hash: InfoHash([9; 20]),
@@ -117,7 +130,7 @@ impl Swarm {
         let uplink = &mut self.member(node).uplink;
         uplink.owes += SMALL;
         if is_first && uplink.carries != Some((conn, end)) {
-            self.carry(node, conn, end, message, 0);
+            self.carry(node, conn, end, message);
         } else {
             self.queue(node, conn, end, message);
         }
@@ -162,7 +175,7 @@ impl Swarm {
         while let Some((conn, end)) = self.member(node).uplink.turns.pop_front() {
             while let Some(message) = self.end(conn, end).and_then(|ours| ours.waiting.pop_front()) {
                 let Message::Piece { data, .. } = &message else {
-                    self.carry(node, conn, end, message, 0);
+                    self.carry(node, conn, end, message);
                     continue;
                 };
                 let length = data.len() as u64;
@@ -190,12 +203,9 @@ impl Swarm {
 
     /// The uplink is free again.
     pub(super) fn left(&mut self, node: usize, conn: usize, end: usize, message: Message) {
-        let length = match &message {
-            Message::Piece { data, .. } => data.len() as u64,
-            _ => 0,
-        };
+        let length = block_bytes(&message);
         let key = self.end(conn, end).map(|ours| ours.key);
-        self.carry(node, conn, end, message, length);
+        self.carry(node, conn, end, message);
         self.next_block(node);
         if let Some(peer) = key {
             self.count(conn, end, length);
@@ -221,8 +231,9 @@ impl Swarm {
     }
 
     /// What has left arrives later, in order.
-    fn carry(&mut self, node: usize, conn: usize, end: usize, message: Message, length: u64) {
+    fn carry(&mut self, node: usize, conn: usize, end: usize, message: Message) {
         let now = self.now();
+        let length = block_bytes(&message);
         let latency = self.member(node).nature.link.latency;
         let Some(to) = self.end(conn, 1 - end).map(|to| to.node) else {
             return;

@@ -3,6 +3,12 @@
 //! The best possible time is the bound of Kumar and Ross for fluids: no scheme whatever finishes everyone sooner than the
 //! content takes to leave the seed once, than the slowest downlink takes to fetch it, or than all uplinks together take to
 //! give it to everyone. Blocks, requests and a network that has to be got to know cost something on top.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for a table, far below what a float holds"
+)]
 
 use std::time::Duration;
 

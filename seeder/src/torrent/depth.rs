@@ -9,11 +9,11 @@ use shared::moment::Moment;
 use super::rate::Rate;
 
 /// The queue to begin with. With every block that comes it grows by one, so it doubles with every round trip.
-const FIRST: usize = 4;
+const FIRST: usize = 8;
 /// After so long there is a rate to go by.
 const START: Duration = Duration::from_secs(3);
 /// No queue is shorter, so that a slow start can become a fast end.
-const MIN: usize = 2;
+const MIN: usize = 4;
 /// A queue holds what arrives in so many seconds.
 const QUEUE_SECS: u64 = 3;
 
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_queue_begins_small_grows_quickly_and_then_holds_three_seconds() {
-        assert_eq!(after(&[0]), 4);
-        assert_eq!(after(&[100]), 104);
+        assert_eq!(after(&[0]), 8);
+        assert_eq!(after(&[100]), 108);
         assert_eq!(after(&[100; 8]), 300);
         assert_eq!(after(&[1; 8]), MIN);
         assert_eq!(after(&[2_000; 8]), 6_000);

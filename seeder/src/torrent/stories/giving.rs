@@ -174,7 +174,7 @@ fn a_partial_seed_is_let_go_by_a_seed_unless_it_asks_for_something() {
     story.connect(1, Reserved::OURS);
     story.hear(1, Message::Bitfield(Bytes::from_static(&[0xf0, 0])));
     assert_eq!(goodbye(1, &story.hear(1, upload_only(true))), None);
-    assert_eq!(requests(1, &story.hear(1, Message::Unchoke)).len(), 16);
+    assert_eq!(requests(1, &story.hear(1, Message::Unchoke)).len(), 8);
 }
 
 #[test]
