@@ -1,3 +1,5 @@
+//! What the store takes and gives back, over restarts.
+
 use std::path::Path;
 
 use super::keeper::{Change, Keeper};

@@ -110,7 +110,7 @@ impl Api {
             match Folder::take(folder) {
                 Ok(taken) => return Self::offline(&config, taken).await,
                 Err(FolderError::Folder(edge::folder::FolderError::Taken { .. })) => {
-                    tokio::time::sleep(BETWEEN_TRIES).await
+                    tokio::time::sleep(BETWEEN_TRIES).await;
                 }
                 Err(error) => return Err(Failure::failed(error)),
             }

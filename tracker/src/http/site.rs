@@ -26,7 +26,7 @@ use crate::metrics::{Counters, Reason};
 /// A router and the connections that look at it.
 #[derive(Debug)]
 pub(crate) struct Site {
-    site: Arc<edge::site::Site>,
+    served: Arc<edge::site::Site>,
     counters: Arc<Counters>,
     means: Means,
 }
@@ -52,7 +52,7 @@ impl Site {
             head_bytes: means.head_bytes,
         };
         Arc::new(Self {
-            site: edge::site::Site::new(router, manners, means.stop.clone()),
+            served: edge::site::Site::new(router, manners, means.stop.clone()),
             counters,
             means,
         })
@@ -170,7 +170,7 @@ impl Site {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Err(error) = self.site.serve(stream, read, caller).await {
+        if let Err(error) = self.served.serve(stream, read, caller).await {
             if error.is_timeout() {
                 self.counters.error(Reason::Slow);
             } else if error.is_parse() {
