@@ -1,5 +1,6 @@
 //! The caller's side of an encrypted handshake with RC4, as short as a bench allows: fixed secret, no pads, nothing checked that
 //! a seeder under test would get wrong in silence. Written apart from the product's, and so a second opinion on it.
+#![expect(clippy::indexing_slicing, reason = "256 places, and a place is a byte")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -65,7 +66,9 @@ impl Rc4 {
 
 fn hash(parts: &[&[u8]]) -> [u8; 20] {
     let mut sha1 = Sha1::new();
-    parts.iter().for_each(|part| sha1.update(part));
+    for part in parts {
+        sha1.update(part);
+    }
     sha1.finalize().into()
 }
 
@@ -88,10 +91,10 @@ pub(crate) fn shake(stream: &mut TcpStream, torrent: [u8; 20], first: &[u8]) -> 
     hidden.extend(first);
     writes.apply(&mut hidden);
     stream.write_all(&[&hash(&[b"req1", &secret]), mask.as_slice(), &hidden].concat())?;
-    let mut mark = [0; 8];
-    reads.apply(&mut mark);
+    let mut zeros = [0; 8];
+    reads.apply(&mut zeros);
     let mut heard = Vec::new();
-    while !heard.ends_with(&mark) {
+    while !heard.ends_with(&zeros) {
         anyhow::ensure!(heard.len() < 520, "the seeder's pad has no end");
         let mut byte = [0];
         stream.read_exact(&mut byte)?;

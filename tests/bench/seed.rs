@@ -112,25 +112,8 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
             Ok(())
         };
     let address = free_address(Ipv4Addr::LOCALHOST)?;
-    let data = text(&home.join("state"));
-    let ours = [
-        "seed",
-        &torrent,
-        "--content",
-        &folder,
-        "--listen",
-        &address.to_string(),
-        "--data",
-        &data,
-        "--encryption",
-        if content.hidden { "require" } else { "prefer" },
-    ];
-    start(
-        "seeder",
-        built_beside("seeder")?,
-        address,
-        ours.map(String::from).to_vec(),
-    )?;
+    let ours = ours(content, &home.join("state"), address);
+    start("seeder", built_beside("seeder")?, address, ours)?;
     if let Some(python) = installed("python3").filter(|python| has_libtorrent(python)) {
         let address = free_address(Ipv4Addr::LOCALHOST)?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
@@ -170,6 +153,23 @@ fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
         start("aria2", aria2, address, arguments.map(String::from).to_vec())?;
     }
     Ok(seeders)
+}
+
+/// How our seeder is called.
+fn ours(content: &Content, state: &Path, address: SocketAddr) -> Vec<String> {
+    let arguments = [
+        "seed",
+        &text(&content.torrent),
+        "--content",
+        &text(&content.folder),
+        "--listen",
+        &address.to_string(),
+        "--data",
+        &text(state),
+        "--encryption",
+        if content.hidden { "require" } else { "prefer" },
+    ];
+    arguments.map(String::from).to_vec()
 }
 
 fn has_libtorrent(python: &Path) -> bool {

@@ -147,12 +147,12 @@ impl Passing {
         let facts = fs::symlink_metadata(path)?;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let known = nodes.paths.iter().find(|(_, known)| *known == path);
-        let node = known.map(|(node, _)| *node).unwrap_or_else(|| {
-            let node = nodes.next;
-            nodes.next += 1;
-            nodes.paths.insert(node, path.to_owned());
-            node
-        });
+        if let Some((node, _)) = known {
+            return Ok(attributes(*node, &facts));
+        }
+        let node = nodes.next;
+        nodes.next += 1;
+        nodes.paths.insert(node, path.to_owned());
         Ok(attributes(node, &facts))
     }
 }

@@ -80,11 +80,11 @@ fn place(args: &Args) -> Result<(PathBuf, HowToAdd), Failure> {
         (None, Some(content)) => ("--content", content, HowToAdd::Seed),
         (None, None) => return Err(Failure::usage("say --into DIR or --content DIR")),
     };
-    let made = match mode {
+    let ready = match mode {
         HowToAdd::Get => fs::create_dir_all(folder),
         HowToAdd::Seed => Ok(()),
     };
-    let root = made.and_then(|()| folder.canonicalize());
+    let root = ready.and_then(|()| folder.canonicalize());
     root.map(|root| (root, mode))
         .map_err(|error| Failure::Failed(format!("{flag} {}: {error}", folder.display())))
 }

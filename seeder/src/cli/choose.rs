@@ -61,13 +61,13 @@ fn candidates(found: &[usize], torrents: &[Summary]) -> String {
         .iter()
         .filter_map(|place| torrents.get(*place))
         .take(NAMED_MAX);
-    let mut text: String = named
+    let mut lines: Vec<String> = named
         .map(|torrent| format!("\n  {}  {}", short_hash(torrent), plain(&torrent.name)))
         .collect();
     if found.len() > NAMED_MAX {
-        text.push_str(&format!("\n  and {} more", found.len() - NAMED_MAX));
+        lines.push(format!("\n  and {} more", found.len() - NAMED_MAX));
     }
-    text
+    lines.concat()
 }
 
 #[cfg(test)]

@@ -173,7 +173,10 @@ impl Device {
         let units = u32::try_from((left / 4).max(units_min)).ok()?;
         // First the disk's own bound: whoever waits for a disk that hangs must hold nothing that others wait for.
         let share = Arc::clone(&self.share).acquire_many_owned(units).await.ok()?;
-        let lent = Arc::clone(&self.credits).acquire_many_owned(units).await.ok()?;
-        Some(Credit { lent, _share: share })
+        let memory = Arc::clone(&self.credits).acquire_many_owned(units).await.ok()?;
+        Some(Credit {
+            lent: memory,
+            _share: share,
+        })
     }
 }

@@ -70,8 +70,10 @@ pub(super) fn carry_out(
     let right = right.filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Right)));
     let right: Vec<PieceIndex> = right.map(|(work, _)| work.task.piece).collect();
     if failed.is_none() {
-        right.iter().for_each(|piece| storage.trust(*piece));
-        failed = journal.and_then(|journal| journal.written(right).err());
+        for piece in &right {
+            storage.trust(*piece);
+        }
+        failed = journal.and_then(|journal| journal.written(right.iter().copied()).err());
     }
     let done = works.into_iter().zip(verdicts);
     done.map(|(work, verdict)| {
@@ -91,10 +93,10 @@ pub(super) fn carry_out(
 /// Hashes a piece as far as it can be: from memory what came with the task, from disk what was written before its turn.
 fn hash(storage: &Storage, task: &Task, check: &mut Option<PieceCheck>) -> Result<Verdict, StorageError> {
     let piece = task.piece;
-    let Some(begun) = check.take().or_else(|| storage.info().check(piece)) else {
+    let Some(started) = check.take().or_else(|| storage.info().check(piece)) else {
         return Ok(Verdict::Wrong);
     };
-    let check = check.insert(begun);
+    let check = check.insert(started);
     for (begin, parts) in &task.runs {
         let (begin, mut at) = (u64::from(*begin), u64::from(*begin));
         if begin > u64::from(task.hash_to) {

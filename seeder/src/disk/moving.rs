@@ -29,7 +29,7 @@ impl Storage {
     pub(super) fn look_in(&self, root: &Path) {
         let device = self.tools.devices.of(root);
         self.change_places(|places| {
-            places.root = root.to_owned();
+            root.clone_into(&mut places.root);
             places.device = device;
         });
         self.rest();

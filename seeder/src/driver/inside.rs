@@ -181,5 +181,5 @@ pub(super) async fn wait_in_line(
             _ => (),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

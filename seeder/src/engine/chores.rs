@@ -23,7 +23,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(4);
 
 /// Time as a seed passes for all; it alone is remembered so often.
-const SAVE_TIME_EVERY: Duration = Duration::from_mins(5);
+const SAVE_TIME_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// Goals are looked at so often.
 const GOALS_EVERY: Duration = Duration::from_secs(2);

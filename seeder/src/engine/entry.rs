@@ -25,6 +25,7 @@ const AGAIN_MAX: usize = 16;
 pub(super) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Entry {
     pub(super) spec: Arc<Spec>,
     pub(super) state: State,

@@ -1,11 +1,11 @@
 //! What the table shows to those who ask.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use data_encoding::HEXLOWER;
 use shared::bitfield::Bitfield;
+use shared::geometry::Geometry;
 use shared::metainfo::{FileKind, Info};
 use tokio::sync::oneshot;
 
@@ -124,9 +124,10 @@ impl Table {
                     ..Inside::default()
                 },
             };
-            let reports = match announced {
-                true => trackers.facts(key).await,
-                false => Vec::new(),
+            let reports = if announced {
+                trackers.facts(key).await
+            } else {
+                Vec::new()
             };
             let mut details = details(&spec, summary, inside);
             details.trackers = tracker_facts(&spec, reports, clock);
@@ -188,8 +189,8 @@ fn details(spec: &Spec, summary: Summary, inside: Inside) -> Details {
             .chain(&options.web_seeds)
             .cloned()
             .collect(),
-        piece_length: geometry.map_or(0, |geometry| geometry.piece_length()),
-        piece_count: geometry.map_or(0, |geometry| geometry.piece_count()),
+        piece_length: geometry.map_or(0, Geometry::piece_length),
+        piece_count: geometry.map_or(0, Geometry::piece_count),
         have_count: inside.have.as_ref().map_or(0, Bitfield::count),
         pieces: inside
             .have
@@ -228,7 +229,7 @@ fn files(info: &Info, spec: &Spec, have: Option<&Bitfield>) -> Vec<FileFacts> {
         .filter(|(_, file)| file.kind == FileKind::Regular);
     let facts = |(index, file): (usize, &shared::metainfo::File)| FileFacts {
         index,
-        path: PathBuf::from(info.disk_path(file)),
+        path: info.disk_path(file),
         length: file.length,
         have_bytes: have.map_or(0, |have| have_of(info, have, file.offset, file.length)),
         priority: wishes.get(index).copied().unwrap_or_default(),

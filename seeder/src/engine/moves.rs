@@ -37,7 +37,7 @@ pub(super) enum Moved {
 }
 
 impl Table {
-    pub(super) async fn relocate(&mut self, key: TorrentKey, root: PathBuf, answer: Answer<(), ChangeError>) {
+    pub(super) fn relocate(&mut self, key: TorrentKey, root: PathBuf, answer: Answer<(), ChangeError>) {
         match self.lend(key) {
             Err(error) => _ = answer.send(Err(error)),
             Ok(lent) => {
@@ -55,7 +55,7 @@ impl Table {
         }
     }
 
-    pub(super) async fn rename(
+    pub(super) fn rename(
         &mut self,
         key: TorrentKey,
         file: usize,
@@ -86,17 +86,17 @@ impl Table {
                 "its files are being moved already".to_owned(),
             ));
         }
-        let (lend, lent) = oneshot::channel();
+        let (give, lent) = oneshot::channel();
         match &entry.state {
-            State::Asleep(opened) => _ = lend.send(Some(opened.clone())),
+            State::Asleep(opened) => _ = give.send(Some(opened.clone())),
             State::Awake(awake) => {
                 let busy = |_| ChangeError::Refused("it has too much to do; try again".to_owned());
-                awake.driver.try_send(Command::Lend(lend)).map_err(busy)?;
+                awake.driver.try_send(Command::Lend(give)).map_err(busy)?;
             }
             State::Parked(_) => {
                 let info = entry.spec.info().ok_or(ChangeError::NoMetadata)?;
                 let files = self.shared.files(&entry.spec, Arc::clone(info));
-                tokio::spawn(async move { lend.send(files.await) });
+                tokio::spawn(async move { give.send(files.await) });
             }
             State::Blank => return Err(ChangeError::NoMetadata),
             State::Opening(_) => {

@@ -198,9 +198,9 @@ async fn a_goal_that_is_reached_lets_the_torrent_rest_until_somebody_wants_more(
     let rig = Rig::album();
     let giver = engine(b'S', None).await;
     let mut events = giver.subscribe();
-    let mut given = torrent(&rig, "source", Mode::Seed, &[]);
-    given.options.goals.ratio = Some(0.0);
-    let key = giver.add(given).await.unwrap();
+    let mut album = torrent(&rig, "source", Mode::Seed, &[]);
+    album.options.goals.ratio = Some(0.0);
+    let key = giver.add(album).await.unwrap();
     hear(&mut events, |event| matches!(event, Event::GoalReached { .. })).await;
     let rests = until(&giver, |summary| summary.stage == Stage::Paused).await;
     assert!(rests.why.unwrap().starts_with("it has been given enough"));

@@ -31,8 +31,8 @@ impl Table {
         }
         let done = match order {
             Order::Remove(content) => return self.remove(key, content, answer).await,
-            Order::Relocate(root) => return self.relocate(key, root, answer).await,
-            Order::Rename(file, to) => return self.rename(key, file, to, answer).await,
+            Order::Relocate(root) => return self.relocate(key, root, answer),
+            Order::Rename(file, to) => return self.rename(key, file, to, answer),
             Order::Pause => self.pause(key, None).await,
             Order::Resume => self.resume(key).await,
             Order::Announce { force } => self.announce_now(key, force).await,

@@ -139,7 +139,7 @@ impl Table {
                     Some(Request::Stop(done)) => break Some(done),
                     Some(request) => self.serve(request).await,
                 },
-                Some(answer) = answers.recv() => self.hear_tracker(answer).await,
+                Some(answer) = answers.recv() => self.hear_tracker(answer),
                 Some(opened) = self.openings.join_next() => self.opened(opened).await,
                 Some(rested) = self.drivers.join_next() => self.rested(rested).await,
                 Some(moved) = self.moves.join_next() => self.moved(moved).await,
@@ -380,9 +380,10 @@ impl Table {
                     self.shared.report_opened(&spec, &opened);
                 }
                 // Half a look is none: there is another before it goes on.
-                let state = match interrupted {
-                    true => State::Parked(opened.have),
-                    false => State::Asleep(opened),
+                let state = if interrupted {
+                    State::Parked(opened.have)
+                } else {
+                    State::Asleep(opened)
                 };
                 match std::mem::replace(&mut entry.state, state) {
                     State::Opening(looking) => looking.waiting,
@@ -513,9 +514,10 @@ impl Table {
             }) => {
                 late = Some(commands);
                 // What was being written is looked at before it goes on: the disk may have been slower than the driver.
-                match written {
-                    true => State::Parked(opened.have),
-                    false => State::Asleep(opened),
+                if written {
+                    State::Parked(opened.have)
+                } else {
+                    State::Asleep(opened)
                 }
             }
             Ok(Rested { opened: None, .. }) => State::Blank,
@@ -610,7 +612,7 @@ impl Table {
         }
     }
 
-    async fn hear_tracker(&mut self, TrackerEvent { key, url, result, .. }: TrackerEvent) {
+    fn hear_tracker(&mut self, TrackerEvent { key, url, result, .. }: TrackerEvent) {
         let Some(entry) = self.torrents.get_mut(&key) else {
             return;
         };

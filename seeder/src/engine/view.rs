@@ -126,6 +126,10 @@ pub enum Transport {
 
 /// One connected peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the protocol's own flags, both ways"
+)]
 pub struct PeerFacts {
     /// With the port; of a web seed, its URL.
     pub address: String,
@@ -232,6 +236,7 @@ pub mod priority {
         all.into_iter().find(|priority| self::word(*priority) == word)
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
     pub(super) fn serialize<S: Serializer>(priority: &Priority, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(word(*priority))
     }

@@ -110,6 +110,8 @@ fn nobody_has((states, availability): (Vec<PieceState>, Vec<u16>)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::torrent::PeerKey;
 
@@ -144,8 +146,10 @@ mod tests {
             ..Status::default()
         };
         let pieces = || {
-            let states = vec![PieceState::Verified, PieceState::Missing, PieceState::Missing];
-            (states, vec![0, 0, 0])
+            (
+                vec![PieceState::Verified, PieceState::Missing, PieceState::Missing],
+                vec![0, 0, 0],
+            )
         };
         let why = waiting(&status, disk, peers, pieces);
         assert_eq!(why.unwrap_or_default(), expected);
@@ -162,7 +166,11 @@ mod tests {
             None,
             "nobody is known who has it; the trackers are asked again",
         );
-        check(&[useless.clone()], None, "no peer has the missing 2 pieces");
+        check(
+            slice::from_ref(&useless),
+            None,
+            "no peer has the missing 2 pieces",
+        );
         check(
             &[choking.clone(), useless],
             None,
@@ -175,7 +183,7 @@ mod tests {
             None,
             "the peers that could give it send nothing",
         );
-        check(&[open.clone()], None, "");
+        check(slice::from_ref(&open), None, "");
         check(
             &[open],
             Some("/a: no space left"),

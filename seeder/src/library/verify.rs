@@ -106,7 +106,6 @@ pub(crate) fn each_piece<W, V: Clone + Default + Send>(
             }
         }
     })?;
-    drop(queue);
     Ok(verdicts)
 }
 

@@ -106,9 +106,10 @@ async fn run(mut store: Store, pending: Arc<Pending>) {
             let taken = (mem::take(&mut queue.changes), mem::take(&mut queue.waiting));
             (taken.0, taken.1, queue.closing)
         };
-        let written = match changes.is_empty() {
-            true => Ok(()),
-            false => store.write(&changes).await,
+        let written = if changes.is_empty() {
+            Ok(())
+        } else {
+            store.write(&changes).await
         };
         let failed = written.is_err();
         if let Err(error) = &written {

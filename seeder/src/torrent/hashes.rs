@@ -166,8 +166,7 @@ impl Torrent {
     pub(super) fn leaves_read(
         &mut self,
         now: Moment,
-        peer: PeerKey,
-        span: Box<HashSpan>,
+        (peer, span): (PeerKey, Box<HashSpan>),
         leaves: Option<&[Hash]>,
         rng: &mut impl Rng,
     ) {

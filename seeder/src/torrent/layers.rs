@@ -241,11 +241,13 @@ mod tests {
             loop {
                 let wanted = self.fetch.wanted(now);
                 assert!(!wanted.is_empty(), "nobody is asked, and layers are missing");
-                for (peer, span) in wanted {
-                    let answer = self.answer(&span);
-                    if let Some(layers) = self.fetch.arrived(peer, &span, answer).unwrap() {
-                        return layers;
-                    }
+                let answers: Vec<_> = wanted.iter().map(|(_, span)| self.answer(span)).collect();
+                let mut arrivals = wanted
+                    .into_iter()
+                    .zip(answers)
+                    .map(|((peer, span), answer)| self.fetch.arrived(peer, &span, answer).unwrap());
+                if let Some(layers) = arrivals.find_map(|layers| layers) {
+                    return layers;
                 }
             }
         }

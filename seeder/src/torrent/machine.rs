@@ -167,7 +167,9 @@ impl Torrent {
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),
             Input::Layerless(trees) => self.layerless(now, trees),
-            Input::Leaves { peer, span, leaves } => self.leaves_read(now, peer, span, leaves.as_deref(), rng),
+            Input::Leaves { peer, span, leaves } => {
+                self.leaves_read(now, (peer, span), leaves.as_deref(), rng);
+            }
             Input::Content(content) => self.open(now, content, rng),
             Input::Limits {
                 connections,

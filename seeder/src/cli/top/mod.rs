@@ -134,8 +134,7 @@ async fn watch(
             Some(told) = news.recv() => hear(&mut model, told),
             key = keys.recv() => match key.map(|key| key.and_then(|key| model.key(key))) {
                 // The terminal is gone.
-                None => return Ok(()),
-                Some(Some(Wish::Quit)) => return Ok(()),
+                None | Some(Some(Wish::Quit)) => return Ok(()),
                 Some(Some(wish)) if wish != Wish::Look => {
                     // With so many wishes waiting, one more would only come too late.
                     let _ = wishes.try_send(wish);

@@ -112,15 +112,15 @@ fn draw_pieces(details: &Details, frame: &mut Frame<'_>, area: Rect) {
         return;
     }
     let [text, map] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    let mut said = format!(
-        "{} of {} pieces of {}",
+    let held = copies(&details.availability)
+        .map(|(whole, beyond)| format!("; the peers hold {whole}.{beyond:02} copies"));
+    let said = format!(
+        "{} of {} pieces of {}{}",
         details.have_count,
         details.piece_count,
-        size(u64::from(details.piece_length))
+        size(u64::from(details.piece_length)),
+        held.unwrap_or_default()
     );
-    if let Some((whole, beyond)) = copies(&details.availability) {
-        said.push_str(&format!("; the peers hold {whole}.{beyond:02} copies"));
-    }
     frame.render_widget(Line::from(said), text);
     let places = usize::from(map.width) * usize::from(map.height);
     let here = bits(&details.pieces, details.piece_count);

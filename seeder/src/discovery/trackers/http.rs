@@ -47,6 +47,9 @@ pub(super) enum Heard {
     Nonsense(String),
 }
 
+/// What names resolved to, and when.
+type Lookups = BTreeMap<String, (Instant, Arc<[IpAddr]>)>;
+
 /// A client of each family, and the ports that peers of that family reach.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
@@ -57,7 +60,7 @@ pub(super) struct Http {
     /// Without them no TLS connection can be trusted.
     knows_authorities: bool,
     clock: Clock,
-    lookups: Arc<Mutex<BTreeMap<String, (Instant, Arc<[IpAddr]>)>>>,
+    lookups: Arc<Mutex<Lookups>>,
 }
 
 impl Http {
@@ -136,7 +139,7 @@ impl Http {
         Ok(found)
     }
 
-    fn lookups(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, Arc<[IpAddr]>)>> {
+    fn lookups(&self) -> MutexGuard<'_, Lookups> {
         self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,13 +12,13 @@ pub(crate) struct Mask([u8; 20]);
 
 impl Mask {
     pub(crate) fn of(torrent: InfoHash) -> Self {
-        Self(hash(b"req2", &[&torrent.0]))
+        Self(hash(*b"req2", &[&torrent.0]))
     }
 
     /// As it stands on the wire; hiding twice shows it.
     pub(super) fn hidden(self, secret: &SharedSecret) -> Self {
         let mut bytes = self.0;
-        let veil = hash(b"req3", &[&secret.0]);
+        let veil = hash(*b"req3", &[&secret.0]);
         bytes.iter_mut().zip(veil).for_each(|(byte, veil)| *byte ^= veil);
         Self(bytes)
     }
@@ -34,21 +34,23 @@ impl Mask {
 
 /// What a caller's second word begins with: it shows that he has the secret, and where his pad ends.
 pub(super) fn beginning(secret: &SharedSecret) -> [u8; 20] {
-    hash(b"req1", &[&secret.0])
+    hash(*b"req1", &[&secret.0])
 }
 
 /// What the caller says is hidden with this.
 pub(super) fn caller_cipher(secret: &SharedSecret, torrent: InfoHash) -> Rc4 {
-    Rc4::new(&hash(b"keyA", &[&secret.0, &torrent.0]))
+    Rc4::new(&hash(*b"keyA", &[&secret.0, &torrent.0]))
 }
 
 /// What the called says is hidden with this.
 pub(super) fn host_cipher(secret: &SharedSecret, torrent: InfoHash) -> Rc4 {
-    Rc4::new(&hash(b"keyB", &[&secret.0, &torrent.0]))
+    Rc4::new(&hash(*b"keyB", &[&secret.0, &torrent.0]))
 }
 
-fn hash(word: &[u8; 4], parts: &[&[u8]]) -> [u8; 20] {
+fn hash(word: [u8; 4], parts: &[&[u8]]) -> [u8; 20] {
     let mut sha1 = Sha1::new_with_prefix(word);
-    parts.iter().for_each(|part| sha1.update(part));
+    for part in parts {
+        sha1.update(part);
+    }
     sha1.finalize().into()
 }

@@ -1,5 +1,9 @@
 //! RC4, which hides the peer wire protocol from machines that look for its first bytes. It keeps no secret from anybody who
 //! wants to know (RFC 7465 says why), so speed is all that is asked of it.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "256 places, and a place is a byte: no index can miss, and the compiler knows"
+)]
 
 /// The first bytes of an RC4 stream tell about its key; both sides throw so many away.
 const DISCARDED: usize = 1_024;

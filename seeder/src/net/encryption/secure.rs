@@ -151,13 +151,11 @@ impl Secrecy {
 /// Says our key and hears the host's.
 async fn hear_key(stream: &mut TcpStream, caller: &mut Caller) -> Result<PublicKey, HandshakeError> {
     loop {
-        match caller.advance()? {
-            Need::Agreement(key) => return Ok(key),
-            _ => {
-                stream.write_all(&caller.say()).await?;
-                caller.hear(&read(stream).await?);
-            }
+        if let Need::Agreement(key) = caller.advance()? {
+            return Ok(key);
         }
+        stream.write_all(&caller.say()).await?;
+        caller.hear(&read(stream).await?);
     }
 }
 

@@ -28,6 +28,7 @@ fn tree(trees: &Trees) -> &Tree {
     trees.get(&merkle::root(&leaves())).unwrap()
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "messages hold their spans boxed")]
 fn span(base: u32, index: u32, length: u32, layers: u32) -> Box<HashSpan> {
     Box::new(HashSpan::new(merkle::root(&leaves()), base, index, length, layers).unwrap())
 }

@@ -44,7 +44,7 @@ use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Setti
 const REST_AFTER: Duration = Duration::from_secs(60);
 
 /// One that misses something gives its known peers longer; then it sleeps until a tracker or a visitor brings one.
-const REST_UNFINISHED_AFTER: Duration = Duration::from_mins(3);
+const REST_UNFINISHED_AFTER: Duration = Duration::from_secs(3 * 60);
 
 /// How often somebody who watches a download hears of it.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -220,7 +220,9 @@ impl Driver {
         driver.tell(Input::Wishes(options.wishes.clone()));
         let peers = driver.spec.peers.clone();
         driver.tell(Input::Peers { addresses: peers });
-        early.into_iter().for_each(|command| driver.obey(command));
+        for command in early {
+            driver.obey(command);
+        }
         driver.publish();
         driver.drive().await;
         driver.end().await
@@ -311,9 +313,10 @@ impl Driver {
             self.rest_at = None;
             return deadline;
         }
-        let after = match self.writer.is_some() {
-            true => REST_UNFINISHED_AFTER,
-            false => REST_AFTER,
+        let after = if self.writer.is_some() {
+            REST_UNFINISHED_AFTER
+        } else {
+            REST_AFTER
         };
         let rest_at = *self.rest_at.get_or_insert_with(|| clock.after(after));
         deadline.min(rest_at)
