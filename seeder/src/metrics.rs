@@ -67,6 +67,7 @@ impl Counters {
 pub fn page(facts: &EngineFacts) -> Result<Vec<u8>, prometheus::Error> {
     let mut families = torrents(facts);
     families.extend(traffic(facts));
+    families.extend(disks(facts));
     families.extend(bounds(facts));
     families.push(gauge(
         "seeder_build_info",
@@ -139,6 +140,28 @@ fn traffic(facts: &EngineFacts) -> Vec<MetricFamily> {
     ]
 }
 
+fn disks(facts: &EngineFacts) -> Vec<MetricFamily> {
+    let pieces = [("right", facts.pieces_right), ("wrong", facts.pieces_wrong)];
+    let pieces = pieces.map(|(result, count)| sample(&[("result", result)], count));
+    vec![
+        counter(
+            "seeder_pieces_hashed_total",
+            "Pieces that were hashed, on their way to the disk or from it, by what came out.",
+            pieces.into(),
+        ),
+        counter(
+            "seeder_disk_silences_total",
+            "How often a disk kept a torrent waiting for five seconds.",
+            vec![sample(&[], facts.disk_silences)],
+        ),
+        gauge(
+            "seeder_disk_queue",
+            "Jobs and reads that stand in line for a disk.",
+            vec![sample(&[], facts.disk_queue)],
+        ),
+    ]
+}
+
 fn bounds(facts: &EngineFacts) -> Vec<MetricFamily> {
     let one = |name, help, value| gauge(name, help, vec![sample(&[], value)]);
     vec![
@@ -183,6 +206,8 @@ mod tests {
             "seeder_torrents{state=\"error\"} 0",
             "seeder_announces_total{result=\"failed\"} 0",
             "seeder_uploaded_bytes_total 0",
+            "seeder_pieces_hashed_total{result=\"wrong\"} 0",
+            "seeder_disk_silences_total 0",
             "# TYPE seeder_uploaded_bytes_total counter",
             "# TYPE seeder_peers gauge",
         ] {

@@ -348,9 +348,10 @@ pub(super) fn unchanged(error: ChangeError) -> Problem {
     let words = error.to_string();
     match error {
         ChangeError::Unknown => Problem::not_found("the torrent has gone meanwhile"),
-        ChangeError::NoMetadata | ChangeError::OnlyGiven | ChangeError::Disk { .. } => {
-            Problem::conflict(words)
-        }
+        ChangeError::NoMetadata
+        | ChangeError::OnlyGiven
+        | ChangeError::Kept { .. }
+        | ChangeError::Disk { .. } => Problem::conflict(words),
         ChangeError::NoSuchFile(_) | ChangeError::Refused(_) => Problem::unusable(words),
         ChangeError::Stopped => Problem::busy("the seeder is stopping"),
     }

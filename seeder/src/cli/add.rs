@@ -36,9 +36,9 @@ pub struct Args {
     #[arg(long)]
     paused: bool,
 
-    /// How much of what is there is hashed before it is believed
-    #[arg(long, value_name = "HOW", default_value = "lazy")]
-    check: CheckFlag,
+    /// How much of what is there is hashed before it is believed; without it, as the settings say
+    #[arg(long, value_name = "HOW")]
+    check: Option<CheckFlag>,
 
     /// Hand out each piece once before any twice, while nobody else has it all
     #[arg(long)]
@@ -134,7 +134,7 @@ impl Source {
                     root: Some(root.to_owned()),
                     mode,
                     paused: args.paused,
-                    check: Some(how_to_check(args.check)),
+                    check: args.check.map(how_to_check),
                     options: treatment(args, None),
                     ..NewTorrent::default()
                 };
@@ -152,8 +152,10 @@ impl Source {
                     .append_pair("root", root)
                     .append_pair("mode", if mode == HowToAdd::Get { "get" } else { "seed" })
                     .append_pair("paused", if args.paused { "true" } else { "false" })
-                    .append_pair("check", args.check.word())
                     .append_pair("options", &options);
+                if let Some(check) = args.check {
+                    query.append_pair("check", check.word());
+                }
                 let path = format!("/torrents?{}", query.finish());
                 seeders.post(&path, Payload::Torrent(bytes)).await
             }

@@ -161,7 +161,7 @@ pub fn warn_of(event: &Event) {
             tell(format_args!("warning: the web seed {url} failed: {reason}"));
         }
         Event::Refused { reason, .. } => tell(format_args!("error: {reason}")),
-        Event::CannotServe { path, reason, .. } => {
+        Event::CannotServe { path, reason, .. } | Event::Lost { path, reason, .. } => {
             tell(format_args!(
                 "warning: {}: {reason}; that part of the torrent is not given until the file is as it was",
                 path.display()

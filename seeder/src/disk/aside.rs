@@ -90,9 +90,10 @@ impl Storage {
                 buffer.truncate(read);
                 // A hole was never written.
                 if buffer.iter().any(|byte| *byte != 0) || self.is_trusted(piece) {
-                    let open = self.open_to_write(file)?;
-                    let mut part = [std::io::IoSlice::new(&buffer)];
-                    os::write_at(&open.file, &mut part, at - addresses.start).map_err(trouble)?;
+                    self.with_hand(file, |open| {
+                        let mut part = [std::io::IoSlice::new(&buffer)];
+                        os::write_at(&open.file, &mut part, at - addresses.start).map_err(trouble)
+                    })?;
                 }
                 at += (read as u64).max(1);
             }

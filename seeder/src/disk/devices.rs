@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,63 @@ pub(crate) struct Devices {
     credits: Arc<Semaphore>,
     credits_max: usize,
     known: Mutex<Known>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What is counted of all disks.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    right: AtomicU64,
+    wrong: AtomicU64,
+    silences: AtomicU64,
+    queued: AtomicU64,
+}
+
+impl Counts {
+    /// A piece was hashed.
+    pub(super) fn hashed(&self, right: bool) {
+        let count = if right { &self.right } else { &self.wrong };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A disk has been silent for too long.
+    pub(crate) fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Pieces that were hashed and right, and that were wrong.
+    pub(crate) fn pieces(&self) -> (u64, u64) {
+        (
+            self.right.load(Ordering::Relaxed),
+            self.wrong.load(Ordering::Relaxed),
+        )
+    }
+
+    /// How often a disk was silent for too long.
+    pub(crate) fn silences(&self) -> u64 {
+        self.silences.load(Ordering::Relaxed)
+    }
+
+    /// Jobs and reads that stand in line for a disk.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+}
+
+/// One who stands in line, also if he goes away.
+struct Queued<'a>(&'a Counts);
+
+impl<'a> Queued<'a> {
+    fn new(counts: &'a Counts) -> Self {
+        counts.queued.fetch_add(1, Ordering::Relaxed);
+        Self(counts)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +113,7 @@ pub(crate) struct Device {
     /// What the process lends, and what this disk may hold of it.
     credits: Arc<Semaphore>,
     share: Arc<Semaphore>,
+    counts: Arc<Counts>,
 }
 
 /// The right to let one thread wait for a disk.
@@ -87,7 +146,12 @@ impl Devices {
             credits: Arc::new(Semaphore::new(credits)),
             credits_max: credits,
             known: Mutex::default(),
+            counts: Arc::default(),
         }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Units of memory that are lent, and how many there are.
@@ -133,6 +197,7 @@ impl Device {
             credits: Arc::clone(&all.credits),
             // Half: a disk that never answers leaves as much to the others.
             share: Arc::new(Semaphore::new((all.credits_max / 2).max(1))),
+            counts: Arc::clone(&all.counts),
         }
     }
 
@@ -157,6 +222,7 @@ impl Device {
     }
 
     async fn turn(&self, kind: &Arc<Semaphore>) -> Option<Turn> {
+        let _queued = Queued::new(&self.counts);
         Some(Turn {
             _disk: Arc::clone(kind).acquire_owned().await.ok()?,
             _process: Arc::clone(&self.threads).acquire_owned().await.ok()?,

@@ -56,21 +56,26 @@ impl Storage {
         let trouble = |source| StorageError::io(path(), source);
         let executable = self.info.files().get(file).is_some_and(|file| file.executable);
         let relative = places.relative(&self.info, file, false);
-        let opened = os::open_target(&places.root, &relative, executable).map_err(trouble)?;
-        let addresses = self.layout().addresses(file);
-        let length = addresses.end - addresses.start;
-        // A longer file of an earlier time would keep its tail and never agree with the torrent.
-        if opened.metadata().map_err(trouble)?.len() > length {
-            opened.set_len(length).map_err(trouble)?;
-        }
-        if self.tools.allocation == Allocation::Full && length > 0 {
-            os::allocate(&opened, length).map_err(trouble)?;
-        }
+        let (opened, made) = os::open_target(&places.root, &relative, executable).map_err(trouble)?;
         let open = OpenFile {
             file: opened,
             writable: true,
             device: Arc::clone(&places.device),
         };
+        let hand = self.hand(file, &open)?;
+        if made {
+            self.note_made(file);
+        }
+        let addresses = self.layout().addresses(file);
+        let length = addresses.end - addresses.start;
+        // A longer file of an earlier time would keep its tail and never agree with the torrent.
+        if open.file.metadata().map_err(trouble)?.len() > length {
+            open.file.set_len(length).map_err(trouble)?;
+        }
+        if self.tools.allocation == Allocation::Full && length > 0 {
+            os::allocate(&open.file, length).map_err(trouble)?;
+        }
+        drop(hand);
         Ok(self.keep(file, open))
     }
 

@@ -51,6 +51,7 @@ pub(super) fn carry_out(
     mut works: Vec<Work>,
 ) -> Vec<(Work, Outcome)> {
     works.sort_by_key(|work| work.task.piece);
+    let _waiting = works.first().map(|work| storage.waiting(work.task.piece));
     let verdicts: Vec<_> = works
         .iter_mut()
         .map(|work| hash(storage, &work.task, &mut work.check))
@@ -66,6 +67,9 @@ pub(super) fn carry_out(
         .collect();
     let written = write(storage, journal, &tasks);
     let mut failed = written.err();
+    if let Some(journal) = journal {
+        failed = failed.or(journal.made(&storage.take_fresh()).err());
+    }
     let right = works.iter().zip(&verdicts);
     let right = right.filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Right)));
     let right: Vec<PieceIndex> = right.map(|(work, _)| work.task.piece).collect();
@@ -116,11 +120,9 @@ fn hash(storage: &Storage, task: &Task, check: &mut Option<PieceCheck>) -> Resul
     if !task.last {
         return Ok(Verdict::Open);
     }
-    if storage.info().agrees(check.clone()) {
-        Ok(Verdict::Right)
-    } else {
-        Ok(Verdict::Wrong)
-    }
+    let right = storage.info().agrees(check.clone());
+    storage.tools.devices.counts.hashed(right);
+    Ok(if right { Verdict::Right } else { Verdict::Wrong })
 }
 
 /// Writes tasks whose pieces ascend; neighbours leave together.

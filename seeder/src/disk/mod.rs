@@ -4,6 +4,7 @@ mod aside;
 mod devices;
 mod files;
 mod gather;
+mod hands;
 mod job;
 mod layout;
 mod moving;
@@ -18,6 +19,7 @@ mod stamp;
 mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
+mod waits;
 mod watch;
 mod writer;
 
@@ -26,7 +28,8 @@ pub(crate) use opened::Opened;
 pub use opening::Allocation;
 pub(crate) use opening::Opening;
 pub use pool::FilePool;
-pub(crate) use removal::forget;
+pub(crate) use removal::{Leftovers, forget};
 pub use resume::Journal;
 pub use storage::{Storage, StorageError};
+pub(crate) use waits::SILENCE;
 pub(crate) use writer::{DiskNews, Writer};

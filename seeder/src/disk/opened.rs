@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shared::bitfield::Bitfield;
+use shared::geometry::PieceIndex;
 
 use super::resume::{Facts, Journal};
 use super::storage::{Storage, StorageError};
@@ -30,7 +31,9 @@ impl Facts {
     pub(super) fn of(storage: &Storage, have: Bitfield, exact: bool) -> Self {
         Self {
             have,
-            stamps: if exact { storage.facts() } else { Vec::new() },
+            doubted: Vec::new(),
+            made: storage.made(),
+            stamps: if exact { storage.stamps() } else { Vec::new() },
             parts: storage.parts_stamp().filter(|_| exact),
             renamed: storage.places().renamed.clone(),
             moved: None,
@@ -41,7 +44,22 @@ impl Facts {
 impl Opened {
     /// Writes down what was verified, and how the files looked. May wait.
     pub(crate) fn remember(&self) -> Result<(), StorageError> {
-        self.note(Facts::of(&self.storage, self.storage.trusted(), true))
+        self.note(Facts {
+            doubted: self.doubted(),
+            ..Facts::of(&self.storage, self.storage.trusted(), true)
+        })
+    }
+
+    /// Pieces that are there and were not hashed since somebody was at their files: they are not fetched again for that.
+    fn doubted(&self) -> Vec<PieceIndex> {
+        let trusted = self.storage.trusted();
+        let claimed = self
+            .storage
+            .geometry()
+            .pieces()
+            .filter(|piece| self.have.has(*piece));
+        let doubted = claimed.filter(|piece| self.storage.tools.writes && !trusted.has(*piece));
+        doubted.collect()
     }
 
     fn note(&self, facts: Facts) -> Result<(), StorageError> {
@@ -54,7 +72,10 @@ impl Opened {
 
     /// What there is to note while files may be under way.
     fn facts(&self) -> Facts {
-        Facts::of(&self.storage, self.storage.trusted(), self.storage.is_sealed())
+        Facts {
+            doubted: self.doubted(),
+            ..Facts::of(&self.storage, self.storage.trusted(), self.storage.is_sealed())
+        }
     }
 
     /// Has other files fetched from now on. What is there of files that nobody wanted moves into place. May wait.

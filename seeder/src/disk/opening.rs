@@ -106,6 +106,7 @@ impl Opening {
             storage,
             claimed: None,
             doubtful: BTreeSet::new(),
+            unhashed: Vec::new(),
             samples: BTreeSet::new(),
             troubles,
         };
@@ -113,6 +114,9 @@ impl Opening {
             found.look_to_write(record.as_ref());
         } else {
             found.look_to_read(record.as_ref());
+        }
+        if let Some(record) = &record {
+            found.storage.recall_made(still_ours(&found.storage, record));
         }
         found
     }
@@ -139,6 +143,8 @@ pub(super) struct Found {
     claimed: Option<Bitfield>,
     /// Pieces to be hashed.
     doubtful: BTreeSet<PieceIndex>,
+    /// Those that were not hashed, because the check was called off.
+    unhashed: Vec<PieceIndex>,
     /// Those of them that stand for their files.
     samples: BTreeSet<PieceIndex>,
     troubles: Vec<StorageError>,
@@ -214,6 +220,10 @@ impl Found {
         });
         let suspects: BTreeSet<PieceIndex> = suspects.filter(|piece| !doubtful.contains(piece)).collect();
         self.hash(&suspects);
+        if self.opening.stop.is_cancelled() {
+            let hashed = |piece: &&PieceIndex| !self.storage.is_trusted(**piece);
+            self.unhashed = doubtful.iter().chain(&suspects).filter(hashed).copied().collect();
+        }
         if let Some(claimed) = &mut self.claimed {
             let hashed = doubtful.iter().chain(&suspects);
             for piece in hashed {
@@ -256,10 +266,12 @@ impl Found {
             opening,
             storage,
             claimed,
+            unhashed,
             mut troubles,
             ..
         } = self;
-        if opening.writes {
+        // Who called it off does not mean to write.
+        if opening.writes && !opening.stop.is_cancelled() {
             let wanted = storage.want(&opening.wishes);
             let made = wanted.and_then(|()| {
                 if storage.trusted().is_complete() {
@@ -274,7 +286,15 @@ impl Found {
         let hash = storage.info().wire_hash();
         let begun = opening.data.as_ref().filter(|_| opening.writes).map(|data| {
             // Exact facts are for files at rest; these are about to be written, and the record's own time tells.
-            Journal::begin(data, hash, &Facts::of(&storage, have.clone(), false))
+            let facts = Facts::of(&storage, have.clone(), false);
+            Journal::begin(
+                data,
+                hash,
+                &Facts {
+                    doubted: unhashed,
+                    ..facts
+                },
+            )
         });
         let journal = begun.and_then(|begun| begun.map_err(|error| troubles.push(error)).ok());
         Opened {
@@ -332,11 +352,7 @@ fn wrong_size(storage: &Storage, file: usize, length: u64, stamp: Option<Stamp>)
 
 /// Trusts what the record says of files that nobody else touched; gives back the pieces that must be hashed.
 fn recall(storage: &Storage, record: &Record) -> BTreeSet<PieceIndex> {
-    let untouched = |now: Option<&Stamp>, then: Option<&Stamp>| match (now, then) {
-        (Some(now), Some(then)) => now.agrees(then),
-        (Some(now), None) => now.touched() <= record.touched.saturating_add(SLACK_NANOS),
-        (None, _) => true,
-    };
+    let untouched = |now: Option<&Stamp>, then| now.is_none_or(|now| is_untouched(now, then, record));
     let (stamps, places) = (storage.stamps(), storage.places());
     let parts_untouched = untouched(storage.parts_stamp().as_ref(), record.parts.as_ref());
     let mut touched = BTreeSet::new();
@@ -360,6 +376,25 @@ fn recall(storage: &Storage, record: &Record) -> BTreeSet<PieceIndex> {
         }
     }
     doubtful
+}
+
+/// Is a file as our last write left it?
+fn is_untouched(now: &Stamp, then: Option<&Stamp>, record: &Record) -> bool {
+    match then {
+        Some(then) => now.agrees(then),
+        None => now.touched() <= record.touched.saturating_add(SLACK_NANOS),
+    }
+}
+
+/// The files that we made, except where another lies in their place by now.
+fn still_ours(storage: &Storage, record: &Record) -> BTreeSet<usize> {
+    let stamps = storage.stamps();
+    let ours = record.made.iter().copied().filter(|file| {
+        let then = record.facts.get(*file).and_then(Option::as_ref);
+        let now = stamps.get(*file).and_then(Option::as_ref);
+        now.is_some_and(|now| is_untouched(now, then, record))
+    });
+    ours.collect()
 }
 
 /// The pieces whose bytes all lie inside files as long as they are now.

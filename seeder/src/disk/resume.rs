@@ -8,6 +8,9 @@
 //! parts SIZE MTIME                the file for what lies aside
 //! name NUMBER HEX                 a file that was given another path
 //! moved HEX HEX                   from which folder the files were moved, and where to
+//! made FIRST-LAST …               files that this program made, and may delete
+//! d PIECE                         verified once, and to be hashed again before it is believed
+//! m FILE                          made since
 //! w PIECE                         about to be written: its files' facts above hold no more
 //! p PIECE                         verified and written
 //! ```
@@ -16,7 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -41,6 +44,7 @@ pub(super) struct Record {
     pub(super) have: Bitfield,
     /// Pieces that were being written.
     pub(super) pending: BTreeSet<PieceIndex>,
+    pub(super) made: BTreeSet<usize>,
     /// Files that were written since their facts, or never had any, are `None`.
     pub(super) facts: Vec<Option<Stamp>>,
     /// When the record was last written to, by the clock that also stamps the torrent's files.
@@ -55,6 +59,9 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) have: Bitfield,
+    /// Pieces that are to be hashed before they are believed.
+    pub(super) doubted: Vec<PieceIndex>,
+    pub(super) made: BTreeSet<usize>,
     /// Of files at rest. Those of files that are about to be written say nothing, and are left out.
     pub(super) stamps: Vec<Option<Stamp>>,
     pub(super) parts: Option<Stamp>,
@@ -94,6 +101,7 @@ impl Record {
         let mut record = Self {
             have: Bitfield::none(geometry),
             pending: BTreeSet::new(),
+            made: BTreeSet::new(),
             facts: vec![None; storage.info().files().len()],
             touched,
             parts: None,
@@ -134,6 +142,18 @@ impl Record {
                 let (from, to) = rest.split_once(' ')?;
                 self.moved = Some((unhex(from)?, unhex(to)?));
             }
+            "made" => {
+                for run in rest.split(' ') {
+                    let (first, last) = run.split_once('-')?;
+                    let last = last.parse().ok().filter(|last| *last < self.facts.len())?;
+                    self.made.extend(first.parse::<usize>().ok()?..=last);
+                }
+            }
+            "m" => {
+                let file = rest.parse().ok().filter(|file| *file < self.facts.len())?;
+                self.made.insert(file);
+            }
+            "d" => _ = self.pending.insert(piece()?),
             "w" => {
                 let piece = piece()?;
                 self.have.unset(piece);
@@ -200,11 +220,20 @@ impl Journal {
         self.append('p', pieces)
     }
 
+    /// These files were made.
+    pub(super) fn made(&self, files: &[usize]) -> Result<(), StorageError> {
+        self.lines('m', files.iter())
+    }
+
     fn append(&self, word: char, pieces: impl IntoIterator<Item = PieceIndex>) -> Result<(), StorageError> {
+        self.lines(word, pieces.into_iter().map(PieceIndex::number))
+    }
+
+    fn lines(&self, word: char, numbers: impl Iterator<Item = impl Display>) -> Result<(), StorageError> {
         let mut lines = String::new();
-        for piece in pieces {
+        for number in numbers {
             // Writing into a string cannot fail.
-            let _ = writeln!(lines, "{word} {}", piece.number());
+            let _ = writeln!(lines, "{word} {number}");
         }
         if lines.is_empty() {
             return Ok(());
@@ -237,6 +266,19 @@ fn replace(path: &Path, hash: InfoHash, facts: &Facts) -> io::Result<File> {
     }
     if let Some((from, to)) = &facts.moved {
         let _ = writeln!(text, "moved {} {}", hex(from), hex(to));
+    }
+    if !facts.made.is_empty() {
+        let made: Vec<usize> = facts.made.iter().copied().collect();
+        text.push_str("made");
+        for run in made.chunk_by(|file, next| file + 1 == *next) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                let _ = write!(text, " {first}-{last}");
+            }
+        }
+        text.push('\n');
+    }
+    for piece in &facts.doubted {
+        let _ = writeln!(text, "d {}", piece.number());
     }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

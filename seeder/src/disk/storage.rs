@@ -15,12 +15,14 @@ use shared::geometry::{Block, Geometry, PieceIndex};
 use shared::metainfo::{File, FileKind, Info, PieceCheck};
 
 use super::devices::{Device, Devices};
+use super::hands::Hands;
 use super::layout::{Layout, Stretch};
 use super::opening::Allocation;
 use super::os;
 use super::places::Places;
 use super::pool::{FilePool, OpenFile};
 use super::stamp::Stamp;
+use super::waits::Waits;
 
 /// A piece is read for hashing in steps of so many bytes: long pieces need no more memory than short ones.
 const STEP: u64 = 1 << 20;
@@ -109,6 +111,10 @@ pub struct Storage {
     sealed: AtomicBool,
     /// Held by whoever writes, and alone by whoever moves files.
     pub(super) gate: RwLock<()>,
+    /// Held by whoever compares a file with what our last write left. May be held as long as the disk hangs.
+    pub(super) turn: Mutex<()>,
+    /// Who waits for the disk at this moment.
+    pub(super) waits: Waits,
     known: Mutex<Known>,
 }
 
@@ -121,6 +127,7 @@ pub(super) struct Known {
     /// The files as they were when that was found. `None` is missing.
     pub(super) stamps: Box<[Option<Stamp>]>,
     pub(super) watch: super::watch::Watch,
+    pub(super) hands: Hands,
 }
 
 impl Storage {
@@ -131,6 +138,7 @@ impl Storage {
             wrong: BTreeSet::new(),
             stamps: vec![None; info.files().len()].into(),
             watch: super::watch::Watch::default(),
+            hands: Hands::default(),
         };
         let places = Places {
             device: tools.devices.of(&root),
@@ -145,6 +153,8 @@ impl Storage {
             places: Mutex::new(Arc::new(places)),
             sealed: AtomicBool::new(false),
             gate: RwLock::new(()),
+            turn: Mutex::default(),
+            waits: Waits::default(),
             known: Mutex::new(known),
         }
     }
@@ -226,11 +236,17 @@ impl Storage {
         Some(Stamp::of(&facts.filter(Metadata::is_file)?))
     }
 
-    /// From now on nothing is written; files that change by another's hand are noticed. Does the survey that this needs.
+    /// From now on nothing is written; files that change by another's hand are noticed, also those that changed since our
+    /// last write.
     pub fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
         self.rest();
-        self.survey();
+        for (file, before) in self.stamps().into_iter().enumerate() {
+            let now = self.stat(file);
+            if now != before {
+                self.forget(file, now);
+            }
+        }
     }
 
     /// From now on it is written again, where it may be.
@@ -244,25 +260,19 @@ impl Storage {
     /// Gives every file its right length, makes those that no piece covers, and seals them.
     pub fn finish(&self) -> Result<(), StorageError> {
         self.prepare()?;
-        self.survey();
-        for (number, stamp) in self.stamps().into_iter().enumerate() {
+        for number in 0..self.info.files().len() {
             let addresses = self.layout().addresses(number);
             // Opening a file to write it cuts off what is too long.
-            if stamp.is_some_and(|stamp| stamp.size > addresses.end - addresses.start) {
+            if self
+                .stat(number)
+                .is_some_and(|stamp| stamp.size > addresses.end - addresses.start)
+            {
                 self.open_to_write(number)?;
             }
         }
         self.seal();
         self.tidy_parts();
         Ok(())
-    }
-
-    /// The facts by which the files will be known again.
-    pub(super) fn facts(&self) -> Vec<Option<Stamp>> {
-        if !self.is_sealed() {
-            self.survey();
-        }
-        self.stamps()
     }
 
     /// The first file of a piece, for messages. Does not wait.
@@ -418,49 +428,45 @@ impl Storage {
         }
     }
 
-    /// Hashes a piece as it stands on disk; from then on it is trusted, or not.
+    /// Hashes a piece as it stands on disk; from then on it is trusted, or not. A file that changes while it is hashed is
+    /// looked at once more; one that goes on changing is given up.
     pub fn check(&self, piece: PieceIndex) -> Result<bool, StorageError> {
         if self.known().wrong.contains(&piece) && self.is_as_known(piece) {
             return Ok(false);
         }
-        let good = self.hash(piece);
-        let mut known = self.known();
-        if matches!(good, Ok(true)) {
-            known.trusted.set(piece);
-            known.wrong.remove(&piece);
-        } else {
-            known.trusted.unset(piece);
-        }
-        if matches!(good, Ok(false)) && self.is_sealed() {
-            known.wrong.insert(piece);
-        }
-        good
-    }
-
-    /// A file that changes while it is hashed is looked at once more; one that goes on changing is given up.
-    fn hash(&self, piece: PieceIndex) -> Result<bool, StorageError> {
         for _look in 0..2 {
-            let Some(mut check) = self.info.check(piece) else {
-                return Ok(false);
+            let hashed = self.hash(piece);
+            let mut known = self.known();
+            let Ok((good, seen)) = hashed else {
+                known.trusted.unset(piece);
+                return hashed.map(|(good, _)| good);
             };
-            let (_, length) = self.extent(piece);
-            let seen = self.feed(&mut check, piece, length)?;
-            let stamps = self.stamps();
-            let changed: Vec<_> = seen
-                .iter()
-                .filter(|(file, stamp)| stamps.get(*file) != Some(&Some(*stamp)))
-                .collect();
+            let changed = |(file, stamp): &(usize, Stamp)| known.stamps.get(*file) != Some(&Some(*stamp));
+            let changed: Vec<_> = seen.into_iter().filter(changed).collect();
             if changed.is_empty() {
-                return Ok(self.info.agrees(check));
+                known.judge(piece, good, self.is_sealed());
+                self.tools.devices.counts.hashed(good);
+                return Ok(good);
             }
+            drop(known);
             // The change is known now, so the second look is at the file as it is.
             for (file, stamp) in changed {
-                self.forget(*file, Some(*stamp));
+                self.forget(file, Some(stamp));
             }
         }
+        self.known().trusted.unset(piece);
         Err(StorageError::Changed {
             path: self.path_of(piece),
         })
+    }
+
+    /// Is a piece right, and how were its files behind the read?
+    fn hash(&self, piece: PieceIndex) -> Result<(bool, Vec<(usize, Stamp)>), StorageError> {
+        let Some(mut check) = self.info.check(piece) else {
+            return Ok((false, Vec::new()));
+        };
+        let seen = self.feed(&mut check, piece, self.extent(piece).1)?;
+        Ok((self.info.agrees(check), seen))
     }
 
     /// Feeds a check from where it stands up to `end`, counted from the start of the piece, with what is on disk.
@@ -503,13 +509,15 @@ impl Storage {
         for stretch in self.layout().stretches(address, length) {
             let mut some = take(&mut source, stretch.length);
             let Some(file) = stretch.file else { continue };
-            let (open, offset) = if self.places().aside.contains(&file) {
-                (self.open_parts(true)?, self.address_of(file) + stretch.offset)
+            let trouble = |source| StorageError::io(self.path(file), source);
+            if self.places().aside.contains(&file) {
+                let at = self.address_of(file) + stretch.offset;
+                os::write_at(&self.open_parts(true)?.file, &mut some, at).map_err(trouble)?;
             } else {
-                (self.open_to_write(file)?, stretch.offset)
-            };
-            let written = os::write_at(&open.file, &mut some, offset);
-            written.map_err(|source| StorageError::io(self.path(file), source))?;
+                self.with_hand(file, |open| {
+                    os::write_at(&open.file, &mut some.clone(), stretch.offset).map_err(trouble)
+                })?;
+            }
         }
         Ok(())
     }
@@ -521,8 +529,15 @@ impl Storage {
     /// Takes note of how a changed file is now, and trusts none of its pieces until they are hashed again.
     pub(super) fn forget(&self, file: usize, stamp: Option<Stamp>) {
         let mut known = self.known();
-        if let Some(known) = known.stamps.get_mut(file) {
-            *known = stamp;
+        let before = known
+            .stamps
+            .get_mut(file)
+            .and_then(|known| std::mem::replace(known, stamp));
+        let same = before
+            .zip(stamp)
+            .is_some_and(|(before, now)| before.agrees(&now) && before.inode == now.inode);
+        if !same && before.is_some() {
+            known.hands.disown(file);
         }
         for piece in self.pieces_of(file) {
             known.trusted.unset(piece);
@@ -551,6 +566,20 @@ impl Storage {
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn judge(&mut self, piece: PieceIndex, good: bool, sealed: bool) {
+        if good {
+            self.trusted.set(piece);
+            self.wrong.remove(&piece);
+        } else {
+            self.trusted.unset(piece);
+            if sealed {
+                self.wrong.insert(piece);
+            }
+        }
     }
 }
 

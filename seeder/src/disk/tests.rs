@@ -20,6 +20,9 @@ use crate::engine::Check;
 use crate::library::create::{Options, Plan, all_cores};
 use crate::library::progress::Progress;
 
+mod elsewhere;
+mod others;
+
 const PIECE: u32 = 32 * 1024;
 
 /// A torrent with its source, a target and a state folder.
@@ -69,7 +72,11 @@ impl Rig {
     }
 
     fn open(&self, root: &str, writes: bool) -> Opened {
-        let opening = Opening {
+        self.opening(root, writes).look().settle()
+    }
+
+    fn opening(&self, root: &str, writes: bool) -> Opening {
+        Opening {
             info: Arc::clone(&self.info),
             root: self.path(root),
             writes,
@@ -81,8 +88,7 @@ impl Rig {
             allocation: Allocation::Sparse,
             progress: Arc::default(),
             stop: CancellationToken::new(),
-        };
-        opening.look().settle()
+        }
     }
 
     fn piece(&self, number: u32) -> PieceIndex {

@@ -50,6 +50,7 @@ impl Storage {
         let files = (0..count.min(FILES_MAX)).map(|number| (first + number) % count.max(1));
         let mut news: Vec<DiskNews> = files.filter_map(|file| self.look_at(file)).collect();
         self.known().watch.next_file = (first + FILES_MAX) % count.max(1);
+        news.extend(self.settle_doubts());
         let found = self.find_again();
         if !found.is_empty() {
             news.push(DiskNews::Found { pieces: found });
@@ -126,8 +127,14 @@ impl Storage {
         }
     }
 
-    /// A file that is still written has no times to go by; but what was written must be there.
+    /// What was written of a file that is still being fetched must be there, and nobody else may have been at it.
     fn look_at_unfinished(&self, file: usize, now: Option<Stamp>) -> Option<DiskNews> {
+        if now.is_none() {
+            // Whatever comes in its place is not what was hashed.
+            self.forget_stamp(file);
+        } else if self.known().stamps.get(file).copied().flatten() != now {
+            self.look_for_hands(file);
+        }
         let size = now.map_or(0, |stamp| stamp.size);
         let addresses = self.layout().addresses(file);
         let known = self.known();

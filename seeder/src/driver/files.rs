@@ -1,7 +1,7 @@
 //! The driver's way to the disk and back: blocks to write, files that are finished, and what became of files that other
 //! hands can reach.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shared::geometry::{Block, PieceIndex};
 use tracing::{info, warn};
 
 use super::{Driver, Job};
-use crate::disk::{DiskNews, Opened, Writer};
+use crate::disk::{DiskNews, Opened, SILENCE, Writer};
 use crate::engine::{Event, Shared, TorrentKey};
 use crate::net::uploader::Trouble;
 use crate::torrent::Input;
@@ -59,10 +59,52 @@ impl Driver {
     }
 
     fn cannot_serve(&mut self, path: PathBuf, reason: String) {
-        if self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.clone()) {
+        if self.is_news(&path) {
             warn!(path = %path.display(), %reason, torrent = %self.spec.label, "cannot be served");
             let key = self.spec.key;
             self.shared.event(Event::CannotServe { key, path, reason });
+        }
+    }
+
+    fn lost(&mut self, pieces: usize, path: PathBuf, reason: String) {
+        if self.is_news(&path) {
+            warn!(path = %path.display(), %reason, torrent = %self.spec.label, pieces, "lost");
+            self.shared.event(Event::Lost {
+                key: self.spec.key,
+                pieces: u32::try_from(pieces).unwrap_or(u32::MAX),
+                path,
+                reason,
+            });
+        }
+    }
+
+    /// Is this the first that is told of a file's trouble? A file that is gone is met by those who read it and by those who
+    /// look for it.
+    fn is_news(&mut self, path: &Path) -> bool {
+        self.troubled.len() < TROUBLES_MAX && self.troubled.insert(path.to_owned())
+    }
+
+    /// Tells of a disk that has not answered for too long, and of one that answers again.
+    pub(super) fn listen_to_disk(&mut self) {
+        let silent = self.opened.as_ref().and_then(|opened| opened.storage.silent());
+        let key = self.spec.key;
+        match (silent, &self.silence) {
+            (Some(path), None) => {
+                let reason = format!("the disk has not answered for {} seconds", SILENCE.as_secs());
+                warn!(path = %path.display(), torrent = %self.spec.label, "{reason}");
+                self.silence = Some(format!("{}: {reason}", path.display()));
+                self.watch.ask_again();
+                self.shared.devices.counts.silence();
+                self.shared.event(Event::DiskTrouble { key, path, reason });
+            }
+            (None, Some(_)) => {
+                self.silence = None;
+                self.watch.ask_again();
+                if self.trouble.is_none() {
+                    self.shared.event(Event::DiskRecovered { key });
+                }
+            }
+            _ => (),
         }
     }
 
@@ -114,20 +156,15 @@ impl Driver {
                     let have = self.torrent.have();
                     pieces.retain(|piece| have.is_some_and(|have| have.has(*piece)));
                     if !pieces.is_empty() {
-                        self.shared.event(Event::Lost {
-                            key,
-                            pieces: u32::try_from(pieces.len()).unwrap_or(u32::MAX),
-                            path: path.clone(),
-                            reason: reason.clone(),
-                        });
-                        self.troubled.remove(&path);
-                        self.cannot_serve(path, reason);
+                        self.lost(pieces.len(), path, reason);
                         self.take_back(pieces);
                         self.count_left();
                     }
                 }
                 DiskNews::Found { pieces } => {
                     info!(torrent = %self.spec.label, pieces = pieces.len(), "there again");
+                    // What goes wrong after this is news.
+                    self.troubled.clear();
                     self.tell(Input::Found { pieces });
                     self.count_left();
                 }

@@ -35,6 +35,13 @@ pub(super) struct Watch {
     seconds: u32,
 }
 
+impl Watch {
+    /// Has it found out now.
+    pub(super) fn ask_again(&mut self) {
+        self.seconds = 0;
+    }
+}
+
 impl Driver {
     /// A second has passed.
     pub(super) fn report_progress(&mut self) {
@@ -44,6 +51,7 @@ impl Driver {
                 facts: self.torrent.status(),
             });
         }
+        self.listen_to_disk();
         self.publish();
     }
 
@@ -54,7 +62,7 @@ impl Driver {
             self.watch.why = self.waits_for(&status);
         }
         self.watch.seconds = (self.watch.seconds + 1) % WATCH_EVERY;
-        if status.download_rate > 0 {
+        if status.download_rate > 0 && self.silence.is_none() {
             self.watch.why = None;
         }
         self.spec.set_live(Some(Live {
@@ -64,7 +72,7 @@ impl Driver {
     }
 
     fn waits_for(&self, status: &Status) -> Option<String> {
-        let disk = self.trouble.as_deref();
+        let disk = self.trouble.as_deref().or(self.silence.as_deref());
         let pieces = || (self.torrent.piece_states(), self.torrent.availability());
         let waits = words::waiting(status, disk, &self.torrent.peer_facts(), pieces);
         let alone = status.peers == 0 && disk.is_none();

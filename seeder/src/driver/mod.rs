@@ -141,6 +141,8 @@ pub(crate) struct Driver {
     gate: Gate,
     /// The disk's trouble, in words.
     trouble: Option<String>,
+    /// The file on which somebody waits in vain, in words.
+    silence: Option<String>,
     watch: Watch,
     /// Held while it may download.
     credit: Option<Credit>,
@@ -203,6 +205,7 @@ impl Driver {
             leave,
             gate: spec.gate(shared.clock).clone(),
             trouble: None,
+            silence: None,
             watch: Watch::default(),
             credit,
             rest_at: None,

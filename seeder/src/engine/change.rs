@@ -25,7 +25,8 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     Keep,
-    /// Only where this engine wrote it: what is merely given is never deleted.
+    /// Only where this engine made it: what is merely given, lay there before or was changed by others since is never
+    /// deleted.
     Delete,
 }
 
@@ -38,6 +39,14 @@ pub enum ChangeError {
     NoMetadata,
     #[error("this torrent is only given: the engine never writes to, moves or deletes what it did not fetch")]
     OnlyGiven,
+    /// The torrent is gone, and files of its name are not.
+    #[error(
+        "the torrent is removed, but {} is kept{}: what lay there before it, or was changed since by somebody else, is \
+         never deleted",
+        first.display(),
+        others(*more)
+    )]
+    Kept { first: PathBuf, more: usize },
     #[error("the torrent has no file {0}")]
     NoSuchFile(usize),
     #[error("{}: {reason}", path.display())]
@@ -46,6 +55,14 @@ pub enum ChangeError {
     Refused(String),
     #[error("the engine has stopped")]
     Stopped,
+}
+
+fn others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " with another file of it".to_owned(),
+        count => format!(" with {count} other files of it"),
+    }
 }
 
 /// How fast the process may be. `None` is no bound; a bound of zero stops that direction.

@@ -52,12 +52,18 @@ impl Table {
         let (lent, lent_max) = self.shared.devices.lent();
         let totals = self.shared.trackers.totals();
         let unit = crate::driver::CREDIT_UNIT as u64;
+        let counts = &self.shared.devices.counts;
+        let (pieces_right, pieces_wrong) = counts.pieces();
         let mut facts = EngineFacts {
             torrents: self.torrents.len() as u64,
             connections: places as u64,
             connections_max: places_max as u64,
             disk_buffers: lent as u64 * unit,
             disk_buffers_max: lent_max as u64 * unit,
+            pieces_right,
+            pieces_wrong,
+            disk_queue: counts.queued(),
+            disk_silences: counts.silences(),
             announces: totals.answered.load(Relaxed),
             announces_failed: totals.failed.load(Relaxed),
             announces_open: totals.open.load(Relaxed),

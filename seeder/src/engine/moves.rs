@@ -13,7 +13,7 @@ use super::api::{Event, TorrentKey};
 use super::change::{ChangeError, Content};
 use super::entry::{Answer, State};
 use super::table::Table;
-use crate::disk::{Opened, StorageError, forget};
+use crate::disk::{Leftovers, Opened, StorageError, forget};
 use crate::driver::Command;
 
 /// What became of it.
@@ -166,7 +166,7 @@ impl Table {
                 let result = match files {
                     Some(files) if deletes => {
                         files.storage.rest();
-                        delete_files(&files.paths(), &root)
+                        delete_files(files.leftovers(), &root)
                     }
                     _ => Ok(()),
                 };
@@ -227,12 +227,12 @@ fn disk_error(path: &Path, reason: &str) -> ChangeError {
     }
 }
 
-/// Deletes these files, and the folders below `root` that are empty after that. Goes on where one cannot be deleted, and
-/// tells of the first such.
-fn delete_files(paths: &[PathBuf], root: &Path) -> Result<(), ChangeError> {
+/// Deletes the files that are ours, and the folders below `root` that are empty after that. Goes on where one cannot be
+/// deleted, and tells of the first such; else of those that were kept.
+fn delete_files(files: Leftovers, root: &Path) -> Result<(), ChangeError> {
     let mut trouble = None;
     let mut folders = BTreeSet::new();
-    for path in paths {
+    for path in &files.ours {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 trouble = trouble.or(Some(disk_error(path, &error.to_string())));
@@ -252,5 +252,10 @@ fn delete_files(paths: &[PathBuf], root: &Path) -> Result<(), ChangeError> {
         .iter()
         .rev()
         .for_each(|folder| _ = std::fs::remove_dir(folder));
+    let mut kept = files.theirs.into_iter();
+    let trouble = trouble.or_else(|| {
+        let (first, more) = (kept.next()?, kept.len());
+        Some(ChangeError::Kept { first, more })
+    });
     trouble.map_or(Ok(()), Err)
 }

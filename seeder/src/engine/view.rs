@@ -203,6 +203,13 @@ pub struct EngineFacts {
     /// Bytes between sockets and disks, and how many there may be.
     pub disk_buffers: u64,
     pub disk_buffers_max: u64,
+    /// Pieces that were hashed since the process started: right, and wrong.
+    pub pieces_right: u64,
+    pub pieces_wrong: u64,
+    /// Jobs and reads that stand in line for a disk.
+    pub disk_queue: u64,
+    /// How often a disk was silent for so long that it was told.
+    pub disk_silences: u64,
     pub announces: u64,
     pub announces_failed: u64,
     /// Announces that wait or travel.

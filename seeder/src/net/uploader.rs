@@ -308,6 +308,7 @@ async fn read_cold(storage: Arc<Storage>, blocks: Vec<Block>, mut data: Vec<u8>)
 fn read_waiting(storage: &Storage, blocks: &[Block], data: &mut [u8]) -> Vec<Unread> {
     let (mut unread, mut rest) = (Vec::new(), data);
     let mut ahead = None;
+    let _waiting = blocks.first().map(|block| storage.waiting(block.piece()));
     for (address, length, members) in runs(storage, blocks) {
         let Some((part, tail)) = rest.split_at_mut_checked(length) else {
             break;

@@ -102,6 +102,7 @@ fn read_waiting(
     into: &mut [u8],
 ) -> Result<(), Trouble> {
     let mut read = Ok(());
+    let _waiting = pieces.first().map(|piece| storage.waiting(*piece));
     // A file that changed is known as it is now at the second look; one that goes on changing is given up.
     for _look in 0..2 {
         for piece in pieces {

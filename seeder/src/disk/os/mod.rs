@@ -26,19 +26,24 @@ const VECTOR_MAX: usize = 1024;
 
 /// Opens a file below `root` to read and write it, making it and its folders where they are missing. No part of
 /// `relative` may be a symbolic link: a torrent must not write through one that lies in the target by chance or by malice.
-pub(super) fn open_target(root: &Path, relative: &Path, executable: bool) -> io::Result<File> {
+/// Says whether it was made.
+pub(super) fn open_target(root: &Path, relative: &Path, executable: bool) -> io::Result<(File, bool)> {
     std::fs::create_dir_all(root)?;
     let folders = relative.parent().unwrap_or(Path::new(""));
     let folder = descend(root, folders, true)?;
     let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mode = if executable { 0o777 } else { 0o666 };
-    regular(File::from(rustix::fs::openat(
-        &folder,
-        name,
-        flags,
-        Mode::from_raw_mode(mode),
-    )?))
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+    let fresh = flags | OFlags::CREATE | OFlags::EXCL;
+    let (opened, made) = match rustix::fs::openat(&folder, name, flags, mode) {
+        Err(Errno::NOENT) => match rustix::fs::openat(&folder, name, fresh, mode) {
+            // Another thread was faster.
+            Err(Errno::EXIST) => (rustix::fs::openat(&folder, name, flags, mode)?, false),
+            made => (made?, true),
+        },
+        there => (there?, false),
+    };
+    Ok((regular(File::from(opened))?, made))
 }
 
 /// Opens a file below `root` to read it, without following a symbolic link and without making anything.
