@@ -15,7 +15,9 @@ CREATE TABLE torrents (
     reached TEXT,
     -- JSON: tiers of announce URLs; how it is treated.
     trackers TEXT NOT NULL,
-    options TEXT NOT NULL
+    options TEXT NOT NULL,
+    -- 1: all that is wanted was there once. What is missing since then was taken away by others.
+    done INTEGER NOT NULL
 ) STRICT;
 
 -- What changes often, apart from what is long.

@@ -141,7 +141,8 @@ fn named(source: &Source) -> Added {
 
 fn refused(error: AddError) -> Problem {
     match error {
-        AddError::Duplicate(_) => Problem::conflict(error.to_string()),
+        AddError::Duplicate(_) | AddError::Clash(_) => Problem::conflict(error.to_string()),
+        AddError::Refused(_) => Problem::unusable(error.to_string()),
         AddError::NotKept(_) => Problem::broken(error.to_string()),
         AddError::Stopped => Problem::busy("the seeder is stopping"),
     }

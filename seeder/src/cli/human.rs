@@ -114,6 +114,7 @@ pub mod tests {
             info_hash_v2: None,
             stage: Stage::Downloading,
             paused: false,
+            partial: false,
             private: false,
             have_bytes: 50_000_000,
             wanted_bytes: 100_000_000,

@@ -10,8 +10,8 @@ use shared::geometry::{Block, PieceIndex};
 use tracing::{info, warn};
 
 use super::{Driver, Job};
-use crate::disk::{DiskNews, Opened, SILENCE, Writer};
-use crate::engine::{Event, Shared, TorrentKey};
+use crate::disk::{DiskNews, Opened, SILENCE, StorageError, Writer};
+use crate::engine::{Event, Mode, Shared, Spec, TorrentKey};
 use crate::net::uploader::Trouble;
 use crate::torrent::Input;
 
@@ -39,10 +39,56 @@ impl Driver {
     pub(super) fn finished(&mut self) {
         self.writer = None;
         self.credit = None;
+        self.count_left();
         if let Some(opened) = &self.opened {
             let sealing = seal(Arc::clone(&self.shared), self.spec.key, opened.clone());
-            self.jobs.spawn(sealing);
+            let (trackers, key) = (self.shared.trackers.clone(), self.spec.key);
+            // Who has a part of it, though it wants no more, has completed nothing.
+            let whole = self.torrent.is_complete();
+            self.jobs.spawn(async move {
+                sealing.await;
+                if whole {
+                    trackers.completed(key).await;
+                }
+                Job::Sealed
+            });
         }
+    }
+
+    /// The files had their last touch.
+    pub(super) fn sealed(&mut self) {
+        // Wishes may have grown meanwhile.
+        if self.torrent.is_finished() {
+            self.spec.set_done(true);
+            let part = if self.torrent.is_complete() { "complete" } else { "all that is wanted is there" };
+            info!(torrent = %self.spec.label, "{part}");
+            self.shared.event(Event::Finished { key: self.spec.key });
+        }
+    }
+
+    /// Other files may be wanted now. Those that lay aside are put into their places first: what is fetched of them must not
+    /// go where they lie no more.
+    pub(super) fn wish(&mut self) {
+        match &self.opened {
+            Some(opened) if self.spec.fetches() => {
+                if !std::mem::replace(&mut self.placing, true) {
+                    let (shared, spec, opened) =
+                        (Arc::clone(&self.shared), Arc::clone(&self.spec), opened.clone());
+                    self.jobs.spawn(async move {
+                        place(shared, spec, opened).await;
+                        Job::Placed
+                    });
+                }
+            }
+            _ => self.tell(Input::Wishes(self.spec.options().wishes.clone())),
+        }
+    }
+
+    pub(super) fn placed(&mut self) {
+        self.placing = false;
+        self.tell(Input::Wishes(self.spec.options().wishes.clone()));
+        self.count_left();
+        self.publish();
     }
 
     pub(super) fn report_trouble(&mut self, piece: PieceIndex, trouble: &Trouble) {
@@ -127,8 +173,10 @@ impl Driver {
     /// These pieces are claimed no longer. What somebody changed in a finished download is his: it is not fetched again before
     /// the torrent is checked.
     fn take_back(&mut self, pieces: Vec<PieceIndex>) {
-        let opened = self.opened.as_ref();
-        self.hands_off |= opened.is_some_and(|opened| opened.storage.is_sealed());
+        let sealed = self.opened.as_ref().is_some_and(|opened| opened.storage.is_sealed());
+        if sealed && self.spec.mode == Mode::Get {
+            self.spec.set_hands_off(true);
+        }
         self.tell(Input::Lost { pieces });
     }
 
@@ -166,6 +214,9 @@ impl Driver {
                     // What goes wrong after this is news.
                     self.troubled.clear();
                     self.tell(Input::Found { pieces });
+                    if self.torrent.is_finished() {
+                        self.spec.set_hands_off(false);
+                    }
                     self.count_left();
                 }
                 DiskNews::Recovered => {
@@ -185,24 +236,48 @@ pub(super) async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
 }
 
 /// Seals a finished torrent's files, trying until the disk lets it.
-async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Job {
+async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) {
+    until_it_works(&shared, key, opened, |opened| {
+        opened.storage.finish()?;
+        opened.remember()
+    })
+    .await;
+}
+
+/// Puts files into their places that are wanted now, trying until the disk lets it. Wishes that grow meanwhile count too.
+pub(super) async fn place(shared: Arc<Shared>, spec: Arc<Spec>, opened: Opened) {
     loop {
-        let opened = opened.clone();
+        let wishes = Arc::clone(&spec.options().wishes.files);
+        let (opened, wanted) = (opened.clone(), Arc::clone(&wishes));
+        until_it_works(&shared, spec.key, opened, move |opened| opened.want(&wanted)).await;
+        if spec.options().wishes.files == wishes {
+            return;
+        }
+    }
+}
+
+/// Does it on a thread that may wait; where the disk is in trouble, again after a while.
+async fn until_it_works(
+    shared: &Shared,
+    key: TorrentKey,
+    opened: Opened,
+    work: impl Fn(&Opened) -> Result<(), StorageError> + Send + Sync + 'static,
+) {
+    let work = Arc::new(work);
+    loop {
+        let (opened, work) = (opened.clone(), Arc::clone(&work));
         let turn = opened.storage.device().job().await;
-        let sealed = tokio::task::spawn_blocking(move || {
+        let worked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            opened.storage.finish()?;
-            opened.remember()
+            work(&opened)
         });
-        match sealed.await {
+        match worked.await {
             Ok(Err(error)) => {
                 let (path, reason) = (error.path().to_owned(), error.reason());
                 shared.event(Event::DiskTrouble { key, path, reason });
             }
-            Ok(Ok(())) | Err(_) => break,
+            Ok(Ok(())) | Err(_) => return,
         }
         tokio::time::sleep(RETRY).await;
     }
-    shared.trackers.completed(key).await;
-    Job::Sealed
 }

@@ -45,6 +45,7 @@ impl Watch {
 impl Driver {
     /// A second has passed.
     pub(super) fn report_progress(&mut self) {
+        self.tell_of_check();
         if self.writer.is_some() {
             self.shared.event(Event::Progress {
                 key: self.spec.key,
@@ -53,6 +54,17 @@ impl Driver {
         }
         self.listen_to_disk();
         self.publish();
+    }
+
+    /// A check after the metadata of a link takes its time.
+    fn tell_of_check(&self) {
+        let (Some(progress), Some(info)) = (&self.checking, self.spec.info()) else {
+            return;
+        };
+        if let Some((done, of)) = progress.in_pieces(info.geometry().piece_length()) {
+            let key = self.spec.key;
+            self.shared.event(Event::CheckProgress { key, done, of });
+        }
     }
 
     /// Lays out what the table shows.
@@ -110,18 +122,12 @@ impl Driver {
             connections: connections_max(&self.shared, &options),
             upload_slots: options.limits.upload_slots,
         });
-        self.tell(Input::SuperSeed(options.super_seed));
-        self.tell(Input::Wishes(options.wishes.clone()));
-        self.treat_webs();
-        if let (Some(opened), Some(_)) = (self.opened.clone(), &self.writer) {
-            let wishes = options.wishes.files.clone();
-            let label = self.spec.label.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = opened.want(&wishes) {
-                    tracing::warn!(%error, torrent = label, "files that are wanted now are not in their places");
-                }
-            });
+        if self.super_seeds != options.super_seed {
+            self.super_seeds = options.super_seed;
+            self.tell(Input::SuperSeed(options.super_seed));
         }
+        self.wish();
+        self.treat_webs();
         self.count_left();
         self.publish();
     }
@@ -133,8 +139,13 @@ pub(super) fn connections_max(shared: &Shared, options: &Options) -> usize {
     options.limits.connections.unwrap_or(usual)
 }
 
+/// Is something to be fetched?
+pub(super) fn misses(spec: &Spec, opened: &Opened) -> bool {
+    spec.fetches() && lacks(spec, opened)
+}
+
 /// Is something missing that is wanted?
-pub(super) fn lacks(spec: &Spec, opened: &Opened) -> bool {
+pub(crate) fn lacks(spec: &Spec, opened: &Opened) -> bool {
     if opened.have.is_complete() {
         return false;
     }

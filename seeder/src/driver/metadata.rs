@@ -10,16 +10,17 @@ use tracing::{info, warn};
 
 use super::{Driver, Job};
 use crate::disk::Storage;
-use crate::engine::{Check, Event, Options};
-use crate::torrent::{Input, PeerKey, Priority, Wishes};
+use crate::engine::Event;
+use crate::library::progress::Progress;
+use crate::torrent::{Input, PeerKey};
 
 impl Driver {
     /// The metadata have come from a peer, and one hash of the torrent is theirs.
     pub(super) fn take_metadata(&mut self, raw: &[u8]) {
         let info = match Info::read(raw) {
             Ok(info) if self.spec.is_of(&info) => Arc::new(info),
-            Ok(_) => return self.refuse("the link names two different torrents"),
-            Err(error) => return self.refuse(&error.to_string()),
+            Ok(_) => return self.refuse("the link names two different torrents".to_owned()),
+            Err(error) => return self.refuse(error.to_string()),
         };
         self.shared.event(Event::Metadata {
             key: self.spec.key,
@@ -31,7 +32,7 @@ impl Driver {
     /// Opens the files, or asks for the piece layers first.
     pub(super) fn take_info(&mut self, info: Arc<Info>) {
         if info.has_layers() {
-            self.open(info);
+            self.ask_for(info);
         } else {
             info!(torrent = %self.spec.label, "asking peers for its piece layers");
             let trees = info.trees().clone();
@@ -42,33 +43,32 @@ impl Driver {
 
     /// Every piece layer that was missing is here.
     pub(super) fn take_layers(&mut self, layers: Layers) {
-        let Some(bare) = self.bare.take() else { return };
-        match Info::clone(&bare).with_layers(layers) {
-            Ok(info) => self.open(Arc::new(info)),
-            Err(error) => self.refuse(&error.to_string()),
+        if let Some(bare) = self.bare.take() {
+            match Info::clone(&bare).with_layers(layers) {
+                Ok(info) => self.ask_for(Arc::new(info)),
+                Err(error) => self.refuse(error.to_string()),
+            }
+        } else if let Some(info) = self.spec.info()
+            && let Ok(info) = Info::clone(info).with_layers(layers)
+        {
+            // A hybrid does without, but gives them on, after a restart too.
+            self.spec.learn_layers(Arc::new(info));
         }
     }
 
-    fn open(&mut self, info: Arc<Info>) {
-        if let Some(only) = &self.spec.only {
-            let chosen = |file| {
-                if only.has(file) {
-                    Priority::Normal
-                } else {
-                    Priority::Skip
-                }
-            };
-            let wishes = Wishes {
-                files: (0..info.files().len()).map(chosen).collect(),
-                ..Wishes::default()
-            };
-            let mut options = Options::clone(&self.spec.options());
-            options.wishes = wishes.clone();
-            self.spec.set_options(Arc::new(options));
-            self.tell(Input::Wishes(wishes));
-        }
-        self.spec.learn(&info);
-        let how = (Check::Lazy, Arc::default(), self.leave.clone());
+    /// May it become this torrent?
+    fn ask_for(&mut self, info: Arc<Info>) {
+        let allowed = self.shared.learned(self.spec.key, Arc::clone(&info));
+        self.jobs.spawn(async move { Job::Allowed(info, allowed.await) });
+    }
+
+    /// Opens its files.
+    pub(super) fn open(&mut self, info: Arc<Info>) {
+        let options = self.spec.options();
+        self.tell(Input::Wishes(options.wishes.clone()));
+        let progress = Arc::<Progress>::default();
+        self.checking = Some(Arc::clone(&progress));
+        let how = (options.check, progress, self.leave.clone());
         let opening = self.shared.opening(&self.spec, info, how);
         self.jobs
             .spawn(async move { Job::Opened(opening.await.map(Box::new)) });
@@ -87,12 +87,14 @@ impl Driver {
         });
     }
 
-    fn refuse(&self, reason: &str) {
+    /// It can never become a torrent.
+    pub(super) fn refuse(&mut self, reason: String) {
         warn!(reason, torrent = %self.spec.label, "metadata refused");
         self.shared.event(Event::Refused {
             key: self.spec.key,
-            reason: reason.to_owned(),
+            reason: reason.clone(),
         });
+        self.refused = Some(reason);
     }
 }
 

@@ -3,11 +3,12 @@
 
 mod files;
 mod inside;
+mod links;
 mod metadata;
 mod webs;
 
-pub(crate) use inside::Inside;
-use inside::{Watch, connections_max, lacks, wait_in_line};
+pub(crate) use inside::{Inside, lacks};
+use inside::{Watch, connections_max, misses, wait_in_line};
 use webs::Webs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,27 +19,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
-use shared::geometry::{Block, PieceIndex};
+use shared::geometry::PieceIndex;
 use shared::hash_span::HashSpan;
 use shared::merkle::Hash;
 use shared::metainfo::{FileKind, Info};
-use shared::peer_wire::{Handshake, Reserved, frame_limit};
+use shared::peer_wire::Handshake;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::disk::{Credit, DiskNews, Opened, Writer};
+use crate::library::progress::Progress;
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentStatus};
 use crate::net::handshake::HandshakeError;
 use crate::net::line::Line;
-use crate::net::pipe::{FromPeer, LINE_MAX, News, Pipe};
+use crate::net::pipe::FromPeer;
 use crate::net::places::Place;
 use crate::net::throttle::Gate;
 use crate::net::uploader::Outgoing;
 use crate::net::web_seed;
-use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent, Why};
+use crate::torrent::{Content, Direction, FileSpan, Input, Output, PeerKey, Settings, Status, Torrent};
 
 /// A torrent that needs nothing and has had no peer for so long sleeps without a task.
 const REST_AFTER: Duration = Duration::from_secs(60);
@@ -95,6 +97,8 @@ pub(crate) struct Rested {
     pub(crate) opened: Option<Opened>,
     /// They were written to until the end.
     pub(crate) written: bool,
+    /// Why it can never become a torrent.
+    pub(crate) refused: Option<String>,
 }
 
 /// The driver's side of one connection.
@@ -111,7 +115,12 @@ enum Job {
     Dialed(SocketAddr, Result<(Line, Handshake, Place), HandshakeError>),
     Opened(Option<Box<Opened>>),
     Leaves(PeerKey, Box<HashSpan>, Option<Vec<Hash>>),
+    /// All that is wanted has had its last touch.
     Sealed,
+    /// Files that are wanted now are in their places.
+    Placed,
+    /// The metadata may be used, or not.
+    Allowed(Arc<Info>, Result<(), String>),
     Granted(Option<Credit>),
     /// The files were looked at.
     Looked(Vec<DiskNews>),
@@ -151,8 +160,14 @@ pub(crate) struct Driver {
     troubled: BTreeSet<PathBuf>,
     /// The files are being looked at.
     looking: bool,
-    /// Files of a finished download were changed by others.
-    hands_off: bool,
+    /// Files that are wanted now are being put into their places.
+    placing: bool,
+    /// What the machine was last told of super-seeding, which it ends by itself.
+    super_seeds: bool,
+    /// How far a check is that follows the metadata of a link.
+    checking: Option<Arc<Progress>>,
+    /// Why the metadata cannot be used.
+    refused: Option<String>,
 }
 
 impl Driver {
@@ -165,7 +180,7 @@ impl Driver {
     ) -> Rested {
         let mut early = Vec::new();
         let credit = match spec.mode {
-            Mode::Get if opened.as_ref().is_none_or(|opened| lacks(&spec, opened)) => {
+            Mode::Get if opened.as_ref().is_none_or(|opened| misses(&spec, opened)) => {
                 let device = shared.devices.of(&spec.root());
                 let credit = device.credit(CREDIT_MIN / CREDIT_UNIT);
                 let patience = wait_in_line(&spec, opened.as_ref(), &mut commands, &mut early);
@@ -182,14 +197,21 @@ impl Driver {
             disk_credit: credit
                 .as_ref()
                 .map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
-            downloads: spec.mode == Mode::Get,
+            downloads: spec.fetches(),
+            wishes: options.wishes.clone(),
             super_seed: options.super_seed,
             upload_slots: options.limits.upload_slots,
             connections_max: connections_max(&shared, &options),
             ..Settings::default()
         };
-        let content = opened.as_ref().map(content);
-        let torrent = Torrent::new(shared.clock.now(), spec.identity, content, settings);
+        if let Some(opened) = opened.as_ref().filter(|_| credit.is_some()) {
+            tokio::select! {
+                () = files::place(Arc::clone(&shared), Arc::clone(&spec), opened.clone()) => (),
+                () = leave.cancelled() => (),
+            }
+        }
+        let content = opened.as_ref().map(|opened| content(&spec, opened));
+        let torrent = Torrent::new(shared.clock.now(), spec.identity(), content, settings);
         let mut driver = Self {
             torrent,
             dice: rand::make_rng(),
@@ -211,7 +233,10 @@ impl Driver {
             rest_at: None,
             troubled: BTreeSet::new(),
             looking: false,
-            hands_off: false,
+            placing: false,
+            super_seeds: options.super_seed,
+            checking: None,
+            refused: None,
             shared,
             spec,
         };
@@ -220,7 +245,6 @@ impl Driver {
         } else if let Some(bare) = driver.spec.bare.clone() {
             driver.take_info(bare);
         }
-        driver.tell(Input::Wishes(options.wishes.clone()));
         let peers = driver.spec.peers.clone();
         driver.tell(Input::Peers { addresses: peers });
         for command in early {
@@ -241,6 +265,9 @@ impl Driver {
         tokio::pin!(timer);
         loop {
             self.carry_out().await;
+            if self.refused.is_some() {
+                break;
+            }
             self.tend_webs();
             let wake_at = self.wake_at();
             if timer.deadline() != wake_at {
@@ -295,6 +322,7 @@ impl Driver {
             commands: self.commands,
             opened: self.opened,
             written,
+            refused: self.refused,
         }
     }
 
@@ -362,80 +390,6 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: PeerKey, what: Outgoing) {
-        let Some(there) = self.peers.get(&peer) else {
-            return;
-        };
-        if there.line.try_send(what).is_err() {
-            debug!(address = %there.address, "let go: it does not read");
-            self.forget(peer);
-            self.tell(Input::Disconnected { peer });
-        }
-    }
-
-    fn serve(&mut self, peer: PeerKey, blocks: Vec<Block>) {
-        if let Some(opened) = &self.opened {
-            let serve = Outgoing::Serve(Arc::clone(&opened.storage), blocks);
-            self.send(peer, serve);
-        }
-    }
-
-    fn dial(&mut self, address: SocketAddr) {
-        let (shared, spec, ours) = (Arc::clone(&self.shared), Arc::clone(&self.spec), self.handshake());
-        self.jobs.spawn(async move {
-            let Some(place) = shared.place(address.ip()) else {
-                let refused = std::io::Error::other("no place for another connection");
-                return Job::Dialed(address, Err(refused.into()));
-            };
-            let dialed = shared.dialer.dial(address, ours, &spec.info_hashes).await;
-            let dialed = match (dialed, spec.info_hashes.get(1)) {
-                // A peer that knows a hybrid by its second hash alone hangs up at the first.
-                (Err(error), Some(second)) if error.is_hang_up() => {
-                    let ours = Handshake {
-                        info_hash: *second,
-                        ..ours
-                    };
-                    shared.dialer.dial(address, ours, &spec.info_hashes).await
-                }
-                (dialed, _) => dialed,
-            };
-            Job::Dialed(address, dialed.map(|(line, theirs)| (line, theirs, place)))
-        });
-    }
-
-    fn handshake(&self) -> Handshake {
-        let identity = self.spec.identity;
-        Handshake {
-            reserved: Reserved::ours(identity.info_hash_v2.is_some()),
-            info_hash: identity.info_hash,
-            peer_id: identity.peer_id,
-        }
-    }
-
-    fn disconnect(&mut self, peer: PeerKey, why: &Why) {
-        self.web_dismissed(peer, why);
-        if let Some(gone) = self.forget(peer) {
-            debug!(address = %gone.address, %why, torrent = %self.spec.label, "disconnected");
-        }
-    }
-
-    fn forget(&mut self, peer: PeerKey) -> Option<Peer> {
-        let gone = self.peers.remove(&peer)?;
-        gone.pipe.abort();
-        self.webs.left(peer);
-        Some(gone)
-    }
-
-    fn ban(&mut self, address: std::net::IpAddr, why: &Why) {
-        warn!(%address, %why, torrent = %self.spec.label, "banned");
-        self.shared.ban(address);
-        self.shared.event(Event::Banned {
-            key: self.spec.key,
-            address,
-            why: why.to_string(),
-        });
-    }
-
     fn piece_done(&mut self, piece: PieceIndex) {
         self.count_left();
         self.shared.event(Event::PieceDone {
@@ -454,7 +408,7 @@ impl Driver {
     /// Something is to be written again: memory for it is asked for, and the disk opened with it.
     fn unfinished(&mut self) {
         // What somebody changed in a finished download is his: nothing is written over it before it is checked again.
-        if self.hands_off {
+        if self.spec.is_hands_off() {
             return;
         }
         let device = self.shared.devices.of(&self.spec.root());
@@ -477,7 +431,7 @@ impl Driver {
 
     /// Takes the files over; from now on the machine knows what is there.
     fn hold(&mut self, opened: Opened) {
-        if let Some(credit) = self.credit.as_ref().filter(|_| lacks(&self.spec, &opened)) {
+        if let Some(credit) = self.credit.as_ref().filter(|_| misses(&self.spec, &opened)) {
             self.writer = Some(Writer::new(
                 &opened,
                 self.shared.clock,
@@ -487,35 +441,6 @@ impl Driver {
             self.credit = None;
         }
         self.opened = Some(opened);
-    }
-
-    fn hear(&mut self, FromPeer { peer, news }: FromPeer) {
-        if let News::Served(bytes) = news {
-            self.spec.counters.add_uploaded(bytes);
-        }
-        // What a peer said before it was let go no longer matters.
-        let Some(there) = self.peers.get(&peer) else {
-            return;
-        };
-        match news {
-            News::Messages(messages) => {
-                self.web_spoke(peer, &messages);
-                for message in messages {
-                    self.tell(Input::Message { peer, message });
-                }
-            }
-            News::Served(bytes) => self.tell(Input::Served { peer, bytes }),
-            News::Unserved(block, trouble) => {
-                self.report_trouble(block.piece(), &trouble);
-                self.tell(Input::Unserved { peer, block });
-            }
-            News::Ended(end) => {
-                debug!(address = %there.address, %end, "connection ended");
-                self.peers.remove(&peer);
-                self.web_ended(peer);
-                self.tell(Input::Disconnected { peer });
-            }
-        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -539,45 +464,6 @@ impl Driver {
         }
     }
 
-    fn connect(
-        &mut self,
-        line: Line,
-        (address, direction): (SocketAddr, Direction),
-        handshake: Handshake,
-        place: Place,
-    ) {
-        let (peer, encrypted) = (self.shared.next_peer(), line.is_encrypted());
-        let (sender, waiting) = mpsc::channel(LINE_MAX);
-        let geometry = self.opened.as_ref().map(|opened| opened.storage.geometry());
-        let pipe = Pipe {
-            peer,
-            line,
-            frame_limit: frame_limit(geometry),
-            readers: Arc::clone(&self.shared.readers),
-            tolls: self.shared.gates.tolls(&self.gate, address.ip()),
-            news: self.news.0.clone(),
-        };
-        let pipe = self.pipes.spawn(async move {
-            pipe.run(waiting).await;
-            drop(place);
-        });
-        self.peers.insert(
-            peer,
-            Peer {
-                address,
-                encrypted,
-                line: sender,
-                pipe,
-            },
-        );
-        self.tell(Input::Connected {
-            peer,
-            address,
-            direction,
-            handshake,
-        });
-    }
-
     fn finish_job(&mut self, job: Result<Job, JoinError>) {
         match job {
             Ok(Job::Dialed(address, Ok((line, handshake, place)))) => {
@@ -590,8 +476,9 @@ impl Driver {
             Ok(Job::Leaves(peer, span, leaves)) => self.tell(Input::Leaves { peer, span, leaves }),
             Ok(Job::Opened(None)) => warn!(torrent = %self.spec.label, "its files could not be looked at"),
             Ok(Job::Opened(Some(opened))) => {
+                self.checking = None;
                 self.shared.report_opened(&self.spec, &opened);
-                let content = content(&opened);
+                let content = content(&self.spec, &opened);
                 self.hold(*opened);
                 self.tell(Input::Content(content));
             }
@@ -605,10 +492,10 @@ impl Driver {
                 self.hear_disk(news);
             }
             Ok(Job::WebSeed(number, sought)) => self.web_found(number, sought),
-            Ok(Job::Sealed) => {
-                info!(torrent = %self.spec.label, "complete");
-                self.shared.event(Event::Finished { key: self.spec.key });
-            }
+            Ok(Job::Sealed) => self.sealed(),
+            Ok(Job::Placed) => self.placed(),
+            Ok(Job::Allowed(info, Ok(()))) => self.open(info),
+            Ok(Job::Allowed(_, Err(reason))) => self.refuse(reason),
             Err(error) => warn!(%error, "a job of the driver came to nothing"),
         }
     }
@@ -618,7 +505,7 @@ impl Driver {
 pub(crate) fn stage_of(spec: &Spec, facts: &Status) -> Stage {
     match spec.mode {
         _ if !facts.metadata => Stage::Metadata,
-        Mode::Get if facts.left_count > 0 => Stage::Downloading,
+        Mode::Get if facts.left_count > 0 && spec.fetches() => Stage::Downloading,
         _ => Stage::Seeding,
     }
 }
@@ -626,22 +513,23 @@ pub(crate) fn stage_of(spec: &Spec, facts: &Status) -> Stage {
 /// The facts of a torrent, for those who ask.
 pub(crate) fn status_of(spec: &Spec, facts: Status) -> TorrentStatus {
     TorrentStatus {
-        info_hash: spec.identity.info_hash,
+        info_hash: spec.info_hash(),
         stage: stage_of(spec, &facts),
         facts,
     }
 }
 
 /// What the machine needs to know of an open torrent.
-fn content(opened: &Opened) -> Content {
+fn content(spec: &Spec, opened: &Opened) -> Content {
     let info = opened.storage.info();
+    let layered = spec.layered().unwrap_or(info);
     Content {
         geometry: info.geometry().clone(),
         have: opened.have.clone(),
         info: info.raw_bytes(),
         private: info.private(),
         files: file_spans(info),
-        trees: info.trees().clone(),
+        trees: layered.trees().clone(),
     }
 }
 

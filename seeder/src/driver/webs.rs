@@ -217,7 +217,7 @@ impl Driver {
         }
         Handshake {
             reserved: Reserved([0, 0, 0, 0, 0, 0, 0, 0x04]),
-            info_hash: self.spec.identity.info_hash,
+            info_hash: self.spec.info_hash(),
             peer_id: PeerId(name),
         }
     }

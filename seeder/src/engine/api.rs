@@ -11,6 +11,7 @@ use shared::magnet::Magnet;
 use shared::metainfo::{Info, Metainfo};
 
 use super::change::Rates;
+pub use super::learning::Clash;
 use crate::discovery::trackers;
 pub use crate::disk::Allocation;
 pub use crate::net::encryption::Policy as Encryption;
@@ -170,6 +171,10 @@ pub enum EngineError {
 pub enum AddError {
     #[error("the torrent {0} is here already")]
     Duplicate(InfoHash),
+    #[error("{0}")]
+    Clash(Clash),
+    #[error("{0}")]
+    Refused(String),
     #[error("the torrent cannot be remembered: {0}")]
     NotKept(String),
     #[error("the engine has stopped")]
@@ -265,7 +270,7 @@ pub enum Event {
         key: TorrentKey,
         piece: u32,
     },
-    /// All is verified on disk. Also told of a [`Mode::Get`] that had everything from the start.
+    /// All that is wanted is verified on disk. Also told of a [`Mode::Get`] that had it from the start.
     Finished {
         key: TorrentKey,
     },

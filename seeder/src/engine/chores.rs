@@ -161,11 +161,23 @@ impl Table {
             if entry.removal.is_some() {
                 continue;
             }
-            if let (false, Some(info)) = (entry.saved_info, entry.spec.info()) {
-                // The metadata of a magnet link have come.
-                entry.saved_info = true;
+            if entry.saved_info < entry.spec.knows()
+                && let Some(info) = entry.spec.layered()
+            {
+                // The metadata of a magnet link have come, or piece layers.
+                entry.saved_info = entry.spec.knows();
                 let source = Some((false, store::torrent_file(info, &about(entry))));
                 let torrent = Some(row(*key, entry, source));
+                keeper.note(
+                    key.0,
+                    Change {
+                        torrent,
+                        ..Change::default()
+                    },
+                );
+            }
+            if std::mem::replace(&mut entry.saved_done, entry.spec.is_done()) != entry.spec.is_done() {
+                let torrent = Some(row(*key, entry, None));
                 keeper.note(
                     key.0,
                     Change {
@@ -275,6 +287,7 @@ fn row(key: TorrentKey, entry: &Entry, source: Option<(bool, Vec<u8>)>) -> Torre
         reached: entry.reached.as_deref().map(str::to_owned),
         trackers: spec.trackers().iter().map(urls).collect(),
         options: (&*spec.options()).into(),
+        done: spec.is_done(),
         counters: CounterRow::default(),
     }
 }

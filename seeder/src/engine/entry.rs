@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{AddError, AddTorrent, Check, Stage, TorrentKey};
 use super::change::{ChangeError, Content};
-use super::spec::{Live, Spec, Sums};
+use super::spec::{Knows, Live, Spec, Sums, Wanted, wanted};
 use crate::disk::Opened;
 use crate::driver::{Command, stage_of};
 use crate::library::progress::Progress;
@@ -47,7 +47,11 @@ pub(super) struct Entry {
     /// What of it the store has.
     pub(super) saved: Sums,
     pub(super) saved_copies: u32,
-    pub(super) saved_info: bool,
+    pub(super) saved_info: Knows,
+    pub(super) saved_done: bool,
+    /// What is wanted of it and missing, while nobody works on it: a list of ten thousand torrents must not go through the
+    /// pieces of each.
+    rest: Option<Wanted>,
 }
 
 /// It is to go, as soon as whoever works on it has ended.
@@ -101,9 +105,7 @@ impl Looking {
 
     /// Hashing as (done, of) in pieces; nothing where there is nothing to hash.
     pub(super) fn hashing(&self, piece_length: u32) -> Option<(u32, u32)> {
-        let pieces = |bytes: u64| u32::try_from(bytes / u64::from(piece_length.max(1))).unwrap_or(u32::MAX);
-        let total = self.progress.total();
-        (total > 0).then(|| (pieces(self.progress.done()), pieces(total).max(1)))
+        self.progress.in_pieces(piece_length)
     }
 }
 
@@ -140,8 +142,10 @@ impl Entry {
     pub(super) fn new(spec: Arc<Spec>, paused: bool) -> Self {
         Self {
             saved: spec.before,
-            saved_info: spec.info().is_some(),
+            saved_info: spec.knows(),
             saved_copies: 0,
+            saved_done: spec.is_done(),
+            rest: None,
             spec,
             state: State::Blank,
             paused,
@@ -154,6 +158,29 @@ impl Entry {
             seeded: 0,
             seeding_since: None,
         }
+    }
+
+    /// It is at something else from now on; says what it was at.
+    pub(super) fn set_state(&mut self, state: State) -> State {
+        let before = std::mem::replace(&mut self.state, state);
+        self.measure();
+        before
+    }
+
+    /// Counts what is wanted anew, after it or the files have changed.
+    pub(super) fn measure(&mut self) {
+        self.rest = match &self.state {
+            State::Asleep(opened) => self.wanted(&opened.have),
+            State::Parked(have) => self.wanted(have),
+            _ => None,
+        };
+    }
+
+    fn wanted(&self, have: &Bitfield) -> Option<Wanted> {
+        let info = self.spec.info()?;
+        let geometry = info.geometry();
+        let has = |piece| geometry.piece(piece).is_some_and(|piece| have.has(piece));
+        Some(wanted(info, &self.spec.options().wishes, has))
     }
 
     /// Somebody works on it, or will once its files are known.
@@ -197,10 +224,7 @@ impl Entry {
             return Live::default();
         };
         let geometry = info.geometry();
-        let options = self.spec.options();
-        let wanted = super::spec::wanted(info, &options.wishes, |piece| {
-            geometry.piece(piece).is_some_and(|piece| have.has(piece))
-        });
+        let wanted = self.rest.unwrap_or_default();
         let status = Status {
             metadata: true,
             have_count: have.count(),
@@ -242,18 +266,24 @@ impl Entry {
                 None => "paused".to_owned(),
             }),
             State::Opening(_) => Some("its files are looked at".to_owned()),
+            _ if self.spec.is_hands_off() && live.status.left_count > 0 => Some(
+                "others changed it after it was finished: it is given as far as it is there; a recheck has it fetched again"
+                    .to_owned(),
+            ),
             State::Awake(_) if live.status.peers == 0 && live.status.left_count > 0 => {
                 match (complaint, &live.why) {
                     (Some(words), _) => Some(format!("nobody is connected; tracker says: {words}")),
                     (None, why) => why.clone(),
                 }
             }
-            State::Awake(_) => live.why.clone(),
+            State::Awake(_) => live.why.clone().or_else(|| rest_unwanted(live)),
             _ if live.status.left_count > 0 => Some(match complaint {
                 Some(words) => format!("nobody has it at the moment; tracker says: {words}"),
                 None => "nobody has it at the moment; the trackers are asked again".to_owned(),
             }),
-            _ => complaint.map(|words| format!("tracker says: {words}")),
+            _ => complaint
+                .map(|words| format!("tracker says: {words}"))
+                .or_else(|| rest_unwanted(live)),
         }
     }
 
@@ -262,4 +292,14 @@ impl Entry {
         let since = self.seeding_since.map_or(0, |since| now.since(since).as_secs());
         self.seeded + since
     }
+}
+
+/// All that is wanted is there, and not all of the torrent.
+pub(super) fn is_partial(live: &Live) -> bool {
+    let status = &live.status;
+    status.metadata && status.left_bytes == 0 && status.wanted_bytes < status.total_bytes
+}
+
+fn rest_unwanted(live: &Live) -> Option<String> {
+    is_partial(live).then(|| "all that is wanted is there; the rest of the torrent is not fetched".to_owned())
 }

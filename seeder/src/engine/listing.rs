@@ -10,7 +10,7 @@ use shared::metainfo::{FileKind, Info};
 use tokio::sync::oneshot;
 
 use super::api::{Mode, Stage, TorrentKey};
-use super::entry::{Entry, State};
+use super::entry::{Entry, State, is_partial};
 use super::spec::Spec;
 use super::table::Table;
 use super::view::{Details, EngineFacts, FileFacts, OptionFacts, PeerFacts, Summary, TrackerFacts};
@@ -38,8 +38,8 @@ impl Table {
             let spec = &entry.spec;
             let begins = |hash: Option<String>| is_hash && hash.is_some_and(|hash| hash.starts_with(&hex));
             spec.label == words
-                || begins(spec.hash_v1.map(|hash| hash.to_string()))
-                || begins(spec.hash_v2.map(|hash| hash.to_string()))
+                || begins(spec.hash_v1().map(|hash| hash.to_string()))
+                || begins(spec.hash_v2().map(|hash| hash.to_string()))
         };
         let here = self.torrents.iter().filter(|(_, entry)| entry.removal.is_none());
         here.filter(|(_, entry)| named(entry))
@@ -154,10 +154,11 @@ fn summary(entry: &Entry) -> Summary {
         name: spec
             .info()
             .map_or_else(|| spec.label.clone(), |info| info.name().to_owned()),
-        info_hash_v1: spec.hash_v1.map(|hash| hash.to_string()),
-        info_hash_v2: spec.hash_v2.map(|hash| hash.to_string()),
+        info_hash_v1: spec.hash_v1().map(|hash| hash.to_string()),
+        info_hash_v2: spec.hash_v2().map(|hash| hash.to_string()),
         stage: entry.stage(&live),
         paused: entry.paused,
+        partial: is_partial(&live) && status.have_bytes < status.total_bytes,
         private: spec.info().is_some_and(|info| info.private()),
         have_bytes: status.have_bytes,
         wanted_bytes: status.wanted_bytes,

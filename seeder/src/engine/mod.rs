@@ -1,5 +1,7 @@
 //! All torrents of the process: one port, one table; idle torrents sleep in it, active ones have a driver.
 
+mod adding;
+mod announcing;
 mod api;
 mod bans;
 mod change;
@@ -7,6 +9,7 @@ mod chores;
 mod descriptors;
 mod desk;
 mod entry;
+mod learning;
 mod lending;
 mod listing;
 mod moves;
@@ -16,6 +19,8 @@ mod orders;
 mod process;
 mod restore;
 mod spec;
+#[cfg(test)]
+mod stories;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -29,7 +34,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use api::{
-    AddError, AddTorrent, Allocation, Check, Encryption, EngineConfig, EngineError, Event, Goals, Limits,
+    AddError, AddTorrent, Allocation, Check, Clash, Encryption, EngineConfig, EngineError, Event, Goals, Limits,
     Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub use change::{Change, ChangeError, Content, Rates};
@@ -64,7 +69,7 @@ impl Engine {
             listeners.push(bind(*address, &mut port)?);
         }
         let listen: Arc<[SocketAddr]> = listeners.iter().map(|(address, _)| *address).collect();
-        let (shared, answers) = Shared::start(&config, &listen)?;
+        let (shared, news) = Shared::start(&config, &listen)?;
         let shared = Arc::new(shared);
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         for (_, listener) in listeners {
@@ -78,7 +83,7 @@ impl Engine {
             .map_err(|error| EngineError::Rates(error.to_string()))?;
         tokio::spawn(async move {
             table.restore(rows.unwrap_or_default()).await;
-            table.run(inbox, answers).await;
+            table.run(inbox, news).await;
         });
         Ok(Self {
             requests,

@@ -155,7 +155,7 @@ impl Table {
         let deletes = content == Content::Delete;
         let found = entry.spec.info().filter(|_| here.is_none() && deletes);
         let found = found.map(|info| self.shared.files(&entry.spec, Arc::clone(info)));
-        let (data, hash) = (self.shared.data.clone(), entry.spec.identity.info_hash);
+        let (data, hash) = (self.shared.data.clone(), entry.spec.info_hash());
         let root = entry.spec.root();
         self.moves.spawn(async move {
             let files = match found {
@@ -187,7 +187,7 @@ impl Table {
         let Some(entry) = self.torrents.remove(&key) else {
             return;
         };
-        for hash in &entry.spec.info_hashes {
+        for hash in &entry.spec.info_hashes() {
             self.by_hash.remove(hash);
             self.by_mask.remove(&crate::net::encryption::Mask::of(*hash));
         }

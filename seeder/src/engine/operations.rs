@@ -10,21 +10,21 @@ use super::*;
 use crate::disk::tests::Rig;
 
 /// An engine with a database in the rig's state folder.
-async fn keeping(rig: &Rig) -> Engine {
+pub(super) async fn keeping(rig: &Rig) -> Engine {
     let mut config = config(b'K', Some(rig.path("state")));
     std::fs::create_dir_all(rig.path("state")).unwrap();
     config.store = Some(rig.path("state").join("seeder.sqlite"));
     Engine::start(config).await.unwrap()
 }
 
-async fn only(engine: &Engine) -> Summary {
+pub(super) async fn only(engine: &Engine) -> Summary {
     let list = engine.list().await;
     assert_eq!(list.len(), 1, "{list:#?}");
     list.into_iter().next().unwrap()
 }
 
 /// Asks again until it is so.
-async fn until(engine: &Engine, is_so: impl Fn(&Summary) -> bool) -> Summary {
+pub(super) async fn until(engine: &Engine, is_so: impl Fn(&Summary) -> bool) -> Summary {
     let ask = async {
         loop {
             let summary = only(engine).await;

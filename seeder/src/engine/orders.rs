@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use shared::metainfo::Info;
 use tracing::info;
 use url::Url;
 
@@ -90,7 +91,8 @@ impl Table {
         if let Some(entry) = self.torrents.get_mut(&key)
             && let Some(info) = entry.spec.info()
         {
-            entry.state = State::Parked(shared::bitfield::Bitfield::none(info.geometry()));
+            let nothing = shared::bitfield::Bitfield::none(info.geometry());
+            entry.set_state(State::Parked(nothing));
         }
     }
 
@@ -157,14 +159,9 @@ impl Table {
     }
 
     async fn change(&mut self, key: TorrentKey, change: Change) -> Result<(), ChangeError> {
-        check(&change)?;
         let entry = self.torrents.get_mut(&key).ok_or(ChangeError::Unknown)?;
         let spec = Arc::clone(&entry.spec);
-        if let (Some(wishes), Some(info)) = (&change.wishes, spec.info())
-            && wishes.files.len() > info.files().len()
-        {
-            return Err(ChangeError::NoSuchFile(wishes.files.len() - 1));
-        }
+        check_urls(change.trackers.iter().flatten().flatten())?;
         let old = spec.options();
         let mut options = Options::clone(&old);
         options.wishes = change.wishes.unwrap_or(options.wishes);
@@ -172,9 +169,15 @@ impl Table {
         options.goals = change.goals.unwrap_or(options.goals);
         options.super_seed = change.super_seed.unwrap_or(options.super_seed);
         options.web_seeds = change.web_seeds.unwrap_or(options.web_seeds);
+        check_options(&options, spec.info().map(|info| &**info))?;
         let other_files = options.wishes.files != old.wishes.files;
+        if other_files && !spec.is_hands_off() {
+            // Of what was not wanted until now, nobody has changed anything.
+            spec.set_done(false);
+        }
         let awake = matches!(entry.state, State::Awake(_));
         spec.set_options(Arc::new(options));
+        entry.measure();
         if let Some(urls) = change.trackers {
             self.change_trackers(key, &urls).await;
         }
@@ -212,10 +215,8 @@ impl Table {
         self.shared
             .connections_per_torrent
             .store(each, std::sync::atomic::Ordering::Relaxed);
-        if let Some(all) = rates.connections {
-            let all = self.shared.descriptors.bound(all);
-            self.shared.places.set(all);
-        }
+        let all = rates.connections.unwrap_or(self.shared.connections);
+        self.shared.places.set(self.shared.descriptors.bound(all));
         info!(?rates, "rates");
         self.rates = rates;
         self.apply_rates();
@@ -228,20 +229,36 @@ impl Table {
     }
 }
 
-/// What can be known to be wrong before anything is changed.
-fn check(change: &Change) -> Result<(), ChangeError> {
-    let urls = change.trackers.iter().flatten().flatten();
-    for url in urls.chain(change.web_seeds.iter().flatten()) {
+/// What can be known to be wrong before a torrent is treated so.
+pub(super) fn check_options(options: &Options, info: Option<&Info>) -> Result<(), ChangeError> {
+    let refused = |why: &str| Err(ChangeError::Refused(why.to_owned()));
+    if let Some(info) = info
+        && options.wishes.files.len() > info.files().len()
+    {
+        return Err(ChangeError::NoSuchFile(options.wishes.files.len() - 1));
+    }
+    let ratio = options.goals.ratio;
+    if ratio.is_some_and(|ratio| !ratio.is_finite() || ratio < 0.0) {
+        return refused("a ratio is a number from 0 on");
+    }
+    let limits = &options.limits;
+    if limits.upload == Some(0) || limits.download == Some(0) {
+        return refused("a rate of 0 would be a pause: pause the torrent");
+    }
+    if limits.connections == Some(0) || limits.upload_slots == Some(0) {
+        return refused("no connections at all would be a pause: pause the torrent");
+    }
+    check_urls(&options.web_seeds)
+}
+
+fn check_urls<'a>(urls: impl IntoIterator<Item = &'a String>) -> Result<(), ChangeError> {
+    for url in urls {
         let parsed = Url::parse(url).map_err(|error| ChangeError::Refused(format!("{url}: {error}")))?;
         if !matches!(parsed.scheme(), "http" | "https" | "udp") || parsed.host().is_none() {
             return Err(ChangeError::Refused(format!(
                 "{url}: neither http:// nor https:// with a host"
             )));
         }
-    }
-    let ratio = change.goals.and_then(|goals| goals.ratio);
-    if ratio.is_some_and(|ratio| !ratio.is_finite() || ratio < 0.0) {
-        return Err(ChangeError::Refused("a ratio is a number from 0 on".to_owned()));
     }
     Ok(())
 }

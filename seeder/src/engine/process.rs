@@ -8,19 +8,20 @@ use std::thread;
 
 use shared::id::PeerId;
 use shared::metainfo::Info;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::api::{Allocation, Check, EngineConfig, EngineError, Event, Mode};
+use super::api::{Allocation, Check, EngineConfig, EngineError, Event, Mode, TorrentKey};
 use super::bans::Bans;
 use super::change::Rates;
 use super::descriptors::Descriptors;
+use super::learning::Learned;
 use super::spec::Spec;
 use crate::clock::Clock;
 use crate::discovery::trackers::{self, TrackerEvent, Trackers};
 use crate::disk::{Devices, FilePool, Opened, Opening};
-use crate::driver::CREDIT_UNIT;
+use crate::driver::{CREDIT_UNIT, lacks};
 use crate::library::progress::Progress;
 use crate::net::dialer::Dialer;
 use crate::net::encryption::Secrecy;
@@ -32,6 +33,12 @@ use crate::torrent::PeerKey;
 
 /// Events that a slow listener may be behind.
 const EVENTS_MAX: usize = 4_096;
+
+/// Metadata that may wait for the table.
+const LEARNED_MAX: usize = 64;
+
+/// What reaches the table by itself.
+pub(super) type News = (mpsc::Receiver<TrackerEvent>, mpsc::Receiver<Learned>);
 
 /// What all torrents share.
 #[derive(Debug)]
@@ -55,6 +62,10 @@ pub(crate) struct Shared {
     allocation: Allocation,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) trackers: Trackers,
+    /// Metadata that drivers have, on their way to the table.
+    learned: mpsc::Sender<Learned>,
+    /// Connections of all torrents, where nobody says otherwise.
+    pub(super) connections: usize,
     /// Connections that a torrent may have, where it has no bound of its own.
     pub(crate) connections_per_torrent: AtomicUsize,
     /// Payload that was thrown away by torrents that sleep again.
@@ -74,7 +85,7 @@ impl Shared {
     pub(super) fn start(
         config: &EngineConfig,
         listen: &[SocketAddr],
-    ) -> Result<(Self, mpsc::Receiver<TrackerEvent>), EngineError> {
+    ) -> Result<(Self, News), EngineError> {
         let clock = Clock::start();
         let settings = trackers::Settings {
             peer_id: config.peer_id,
@@ -89,8 +100,11 @@ impl Shared {
         let connections = descriptors.bound(config.rates.connections.unwrap_or(limits.connections));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let secrecy = Arc::new(Secrecy::new(config.encryption, cores));
+        let (learned, learning) = mpsc::channel(LEARNED_MAX);
         let shared = Self {
             clock,
+            learned,
+            connections: limits.connections,
             peer_id: config.peer_id,
             listen_port: listen.first().map_or(0, SocketAddr::port),
             data: config.data.clone(),
@@ -114,7 +128,7 @@ impl Shared {
             bans: Bans::new(limits.bans),
             peers: AtomicU64::new(0),
         };
-        Ok((shared, answers))
+        Ok((shared, (answers, learning)))
     }
 
     /// A number for a new connection.
@@ -195,8 +209,10 @@ impl Shared {
         let (key, have) = (spec.key, &opened.have);
         let geometry = opened.storage.geometry();
         let missing = geometry.pieces().filter(|piece| !have.has(*piece));
-        spec.counters
-            .set_left(missing.map(|piece| u64::from(geometry.length_of(piece))).sum());
+        let left = missing.map(|piece| u64::from(geometry.length_of(piece))).sum();
+        spec.counters.set_left(left);
+        let done = spec.mode == Mode::Get && !lacks(spec, opened);
+        spec.counters.set_partial(done && left > 0);
         for trouble in opened.troubles.iter() {
             warn!(torrent = %spec.label, "{trouble}");
             let (path, reason) = (trouble.path().to_owned(), trouble.reason());
@@ -210,8 +226,24 @@ impl Shared {
             have: have.count(),
             of: geometry.piece_count(),
         });
-        if spec.mode == Mode::Get && have.is_complete() {
+        if done && !spec.is_hands_off() {
             self.event(Event::Finished { key });
+        }
+    }
+
+    /// Says what a torrent is, now that its metadata are here, and hears whether it may be that.
+    pub(crate) fn learned(
+        &self,
+        key: TorrentKey,
+        info: Arc<Info>,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let learned = self.learned.clone();
+        async move {
+            let gone = || "the engine has stopped".to_owned();
+            let sent = learned.send(Learned { key, info, answer }).await;
+            sent.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
         }
     }
 

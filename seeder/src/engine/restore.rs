@@ -1,12 +1,15 @@
 //! Torrents taken up again at the start of a process, as its store has them.
 
+use std::net::SocketAddr;
+
 use shared::magnet::Magnet;
 use shared::metainfo::Metainfo;
 use tracing::error;
 
 use super::api::{EngineConfig, EngineError, Mode, Options, TorrentKey};
 use super::spec::{Known, Standing, Sums};
-use super::table::{Table, parts};
+use super::adding::parts;
+use super::table::Table;
 use crate::store::{Store, StoreError, TorrentRow};
 
 /// Opens the database, if the process has one, and reads all of it.
@@ -33,7 +36,7 @@ impl Table {
 
     async fn restore_one(&mut self, row: TorrentRow) {
         let key = TorrentKey(row.id);
-        let Some(known) = row.source.as_ref().and_then(|source| read(key, source)) else {
+        let Some((known, peers)) = row.source.as_ref().and_then(|source| read(key, source)) else {
             // It stays in the database: a later version may read it.
             error!(torrent = row.id, "a torrent of the database cannot be read");
             self.skip(key);
@@ -45,7 +48,7 @@ impl Table {
         };
         let standing = Standing {
             mode: if row.writes { Mode::Get } else { Mode::Seed },
-            peers: Vec::new(),
+            peers,
             before: Sums {
                 uploaded: row.counters.uploaded,
                 downloaded: row.counters.downloaded,
@@ -53,6 +56,7 @@ impl Table {
             added: row.added,
             copies: row.counters.copies,
             treated: self.treat(&row.root, options, &row.trackers),
+            done: row.done,
         };
         self.enter(known, standing);
         if let Some(entry) = self.torrents.get_mut(&key) {
@@ -63,11 +67,12 @@ impl Table {
     }
 }
 
-fn read(key: TorrentKey, (is_magnet, source): &(bool, Vec<u8>)) -> Option<Known> {
+/// What the torrent is. Peers that somebody told it of are not remembered; those of a link are a part of it.
+fn read(key: TorrentKey, (is_magnet, source): &(bool, Vec<u8>)) -> Option<(Known, Vec<SocketAddr>)> {
     if *is_magnet {
         let magnet: Magnet = std::str::from_utf8(source).ok()?.parse().ok()?;
-        return Some(Known::of_magnet(key, &magnet));
+        return Some((Known::of_magnet(key, &magnet), magnet.peers));
     }
     let (info, about) = parts(Metainfo::read(source).ok()?);
-    Some(Known::of_info(key, info, about))
+    Some((Known::of_info(key, info, about), Vec::new()))
 }

@@ -2,7 +2,9 @@
 //! the driver that may be at work on it.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::geometry::Geometry;
@@ -27,16 +29,22 @@ pub(crate) struct Spec {
     pub(crate) only: Option<Selection>,
     /// The metadata, once they are here in full.
     info: OnceLock<Arc<Info>>,
+    /// The same with piece layers that peers gave later: a hybrid can be checked without them, and needs them to give them on.
+    layered: OnceLock<Arc<Info>>,
     pub(crate) key: TorrentKey,
-    pub(crate) identity: Identity,
+    /// As its source names it.
+    named: Identity,
     /// The name, or the hash of a nameless magnet.
     pub(crate) label: String,
     pub(crate) mode: Mode,
     /// Peers known beforehand.
     pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) info_hashes: Vec<InfoHash>,
-    pub(crate) hash_v1: Option<InfoHash>,
-    pub(crate) hash_v2: Option<InfoHashV2>,
+    hash_v1: Option<InfoHash>,
+    hash_v2: Option<InfoHashV2>,
+    /// All that is wanted was there once.
+    done: AtomicBool,
+    /// Others changed what was done: nothing is written over it before somebody has it checked.
+    hands_off: AtomicBool,
     /// Of this run of the program, as trackers hear it.
     pub(crate) counters: Arc<Counters>,
     /// Payload given and taken before this run.
@@ -49,6 +57,15 @@ pub(crate) struct Spec {
     copies: Mutex<Copies>,
     /// What its own connections pay; made when the first one comes.
     gate: OnceLock<Box<Gate>>,
+}
+
+/// What is known of what a torrent is; each comes after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Knows {
+    Name,
+    Metadata,
+    /// Piece layers that were missing too.
+    LateLayers,
 }
 
 /// Bytes in both directions.
@@ -134,30 +151,34 @@ pub(super) struct Standing {
     pub(super) added: i64,
     pub(super) copies: Copies,
     pub(super) treated: Treated,
+    /// All that is wanted was there in an earlier run.
+    pub(super) done: bool,
 }
 
 impl Spec {
     /// `left` is what trackers hear until the files were looked at.
     pub(super) fn new(known: Known, standing: Standing, identity: Identity, left: u64) -> Self {
         let (v1, v2) = (known.hash_v1, known.hash_v2);
-        let info_hashes: Vec<_> = v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect();
-        let info_hash = info_hashes.first().copied().unwrap_or(InfoHash([0; 20]));
+        let info_hash = v1.or(v2.map(|hash| hash.truncated()));
+        let info_hash = info_hash.unwrap_or(InfoHash([0; 20]));
         Self {
             key: known.key,
-            identity: Identity {
+            named: Identity {
                 info_hash,
                 info_hash_v2: v2,
                 ..identity
             },
+            layered: OnceLock::new(),
             bare: known.bare,
             only: known.only,
             info: known.info.map(OnceLock::from).unwrap_or_default(),
             label: known.name.unwrap_or_else(|| info_hash.to_string()),
             mode: standing.mode,
             peers: standing.peers,
-            info_hashes,
             hash_v1: v1,
             hash_v2: v2,
+            done: AtomicBool::new(standing.done),
+            hands_off: AtomicBool::new(false),
             counters: Arc::new(Counters::new(left)),
             before: standing.before,
             added: standing.added,
@@ -175,7 +196,7 @@ impl Spec {
             info_hash,
             info_hash_v2,
             ..
-        } = self.identity;
+        } = self.named;
         let cut = info_hash_v2.map(|hash| hash.truncated());
         let v1 = cut == Some(info_hash) || info.info_hash_v1() == Some(info_hash);
         v1 && (info_hash_v2.is_none() || info_hash_v2 == info.info_hash_v2())
@@ -184,6 +205,76 @@ impl Spec {
     /// The metadata, once they are here in full.
     pub(crate) fn info(&self) -> Option<&Arc<Info>> {
         self.info.get()
+    }
+
+    /// The hash by which it is known to most, whatever else was learned of it.
+    pub(crate) fn info_hash(&self) -> InfoHash {
+        self.named.info_hash
+    }
+
+    /// By what it knows itself and is known: a link with one hash may have led to a hybrid.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            info_hash_v2: self.hash_v2(),
+            ..self.named
+        }
+    }
+
+    pub(crate) fn hash_v1(&self) -> Option<InfoHash> {
+        self.hash_v1.or_else(|| self.info()?.info_hash_v1())
+    }
+
+    pub(crate) fn hash_v2(&self) -> Option<InfoHashV2> {
+        self.hash_v2.or_else(|| self.info()?.info_hash_v2())
+    }
+
+    /// Every hash by which peers and trackers may know it; a hybrid has two, v1 first.
+    pub(crate) fn info_hashes(&self) -> Vec<InfoHash> {
+        let second = self.hash_v2().map(|hash| hash.truncated());
+        self.hash_v1().into_iter().chain(second).collect()
+    }
+
+    /// All that is wanted is there, or is looked for again.
+    pub(crate) fn set_done(&self, done: bool) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// What is missing is left to whoever took it away, or is fetched again.
+    pub(crate) fn set_hands_off(&self, hands_off: bool) {
+        self.hands_off.store(hands_off, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_hands_off(&self) -> bool {
+        self.hands_off.load(Ordering::Relaxed)
+    }
+
+    /// What is missing is to be fetched.
+    pub(crate) fn fetches(&self) -> bool {
+        self.mode == Mode::Get && !self.is_hands_off()
+    }
+
+    /// Piece layers have come after the metadata.
+    pub(crate) fn learn_layers(&self, info: Arc<Info>) {
+        // They come once; who comes second brings the same.
+        let _ = self.layered.set(info);
+    }
+
+    /// How much is known of what it is.
+    pub(super) fn knows(&self) -> Knows {
+        match (self.info(), self.layered.get()) {
+            (None, _) => Knows::Name,
+            (Some(_), None) => Knows::Metadata,
+            (Some(_), Some(_)) => Knows::LateLayers,
+        }
+    }
+
+    /// The metadata with all piece layers that are known.
+    pub(crate) fn layered(&self) -> Option<&Arc<Info>> {
+        self.layered.get().or_else(|| self.info())
     }
 
     /// The metadata have come.
@@ -262,7 +353,7 @@ impl Spec {
                 .flatten()
                 .map(ToString::to_string)
                 .collect(),
-            ..bare_magnet(self.hash_v1, self.hash_v2)
+            ..bare_magnet(self.hash_v1(), self.hash_v2())
         }
     }
 }
@@ -278,12 +369,16 @@ fn bare_magnet(info_hash_v1: Option<InfoHash>, info_hash_v2: Option<InfoHashV2>)
 /// What is wanted of a torrent, and what of it is missing: a piece is wanted if one of its files is.
 pub(crate) fn wanted(info: &Info, wishes: &Wishes, mut has: impl FnMut(u32) -> bool) -> Wanted {
     let geometry = info.geometry();
+    let mut is_wanted = vec![true; geometry.piece_count() as usize];
     let skipped = |number: usize| wishes.files.get(number) == Some(&Priority::Skip);
-    let mut is_wanted = vec![wishes.files.is_empty(); geometry.piece_count() as usize];
-    if !wishes.files.is_empty() {
-        for (number, file) in info.files().iter().enumerate() {
-            if file.kind == FileKind::Regular && file.length > 0 && !skipped(number) {
-                mark(&mut is_wanted, geometry, file.offset, file.length);
+    if wishes.files.contains(&Priority::Skip) {
+        let files = info.files().iter().enumerate();
+        let content = files.filter(|(_, file)| file.kind == FileKind::Regular && file.length > 0);
+        // A piece is wanted if one of its files is; one of padding alone makes a torrent whole.
+        let (unwanted, wanted): (Vec<_>, Vec<_>) = content.partition(|(number, _)| skipped(*number));
+        for (files, is) in [(unwanted, false), (wanted, true)] {
+            for (_, file) in files {
+                mark(&mut is_wanted, geometry, file.offset..file.offset + file.length, is);
             }
         }
     }
@@ -298,12 +393,12 @@ pub(crate) fn wanted(info: &Info, wishes: &Wishes, mut has: impl FnMut(u32) -> b
     sums
 }
 
-fn mark(is_wanted: &mut [bool], geometry: &Geometry, offset: u64, length: u64) {
+fn mark(is_wanted: &mut [bool], geometry: &Geometry, bytes: Range<u64>, is: bool) {
     let piece = |address: u64| usize::try_from(address / u64::from(geometry.piece_length()));
-    if let (Ok(first), Ok(last)) = (piece(offset), piece(offset + length - 1))
+    if let (Ok(first), Ok(last)) = (piece(bytes.start), piece(bytes.end.saturating_sub(1)))
         && let Some(of_file) = is_wanted.get_mut(first..=last)
     {
-        of_file.fill(true);
+        of_file.fill(is);
     }
 }
 

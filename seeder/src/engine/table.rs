@@ -6,31 +6,29 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::InfoHash;
-use shared::metainfo::{Info, Metainfo};
 use shared::peer_wire::{Handshake, Reserved};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
-use super::api::{AddError, AddTorrent, Check, Event, Mode, Source, TorrentKey, TorrentStatus};
+use super::api::{AddError, AddTorrent, Check, Mode, TorrentKey, TorrentStatus};
 use super::change::{Change, ChangeError, Content, Rates};
 use super::entry::{Answer, Awake, Entry, Looking, State};
+use super::learning::{Learned, leave_alone};
 use super::moves::Moved;
 use super::process::Shared;
-use super::spec::{About, Known, Spec, Standing, Sums, Treated};
+use super::spec::{Spec, Treated};
 use super::view::{Details, EngineFacts, Summary};
-use crate::discovery::trackers::{self, Outcome, Swarm, Tiers, TrackerEvent};
+use crate::discovery::trackers::TrackerEvent;
 use crate::disk::Opened;
 use crate::driver::{Command, Driver, Rested, Visitor, status_of};
 use crate::net::encryption::Mask;
 use crate::store::keeper::Keeper;
-use crate::torrent::Identity;
-use crate::torrent::goals::Copies;
 
 /// Commands that may wait for a driver; more visitors at once are turned away.
 const COMMANDS_MAX: usize = 64;
@@ -41,12 +39,6 @@ const DRIVERS_STOP: Duration = Duration::from_millis(4_500);
 /// Torrents whose files are looked at at the same time. The disks have bounds of their own; this one keeps ten thousand that
 /// start together from being ten thousand tasks.
 const OPENINGS_MAX: usize = 64;
-
-/// What trackers hear as `left` while a magnet link's metadata are missing: anything but zero, which would mean a seeder.
-const LEFT_UNKNOWN: u64 = 16 * 1024;
-
-/// A tracker's words are a stranger's: so many of their characters are kept.
-const COMPLAINT_MAX: usize = 200;
 
 /// What the table is asked.
 #[derive(Debug)]
@@ -91,7 +83,7 @@ pub(super) struct Table {
     pub(super) by_hash: BTreeMap<InfoHash, TorrentKey>,
     /// What encrypted handshakes name instead of a hash.
     pub(super) by_mask: BTreeMap<Mask, InfoHash>,
-    next_key: u64,
+    pub(super) next_key: u64,
     /// Torrents whose files are to be looked at.
     to_open: VecDeque<TorrentKey>,
     openings: JoinSet<(TorrentKey, Option<Opened>)>,
@@ -101,7 +93,7 @@ pub(super) struct Table {
     pub(super) rates: Rates,
     pub(super) chores: super::chores::Chores,
     /// The last root, options and trackers: most torrents have those of the one before.
-    last: Option<Treated>,
+    pub(super) last: Option<Treated>,
 }
 
 impl Table {
@@ -127,7 +119,7 @@ impl Table {
     pub(super) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Request>,
-        mut answers: mpsc::Receiver<TrackerEvent>,
+        (mut answers, mut learned): (mpsc::Receiver<TrackerEvent>, mpsc::Receiver<Learned>),
     ) {
         let mut chores = tokio::time::interval(super::chores::EVERY);
         chores.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -143,6 +135,7 @@ impl Table {
                 Some(opened) = self.openings.join_next() => self.opened(opened).await,
                 Some(rested) = self.drivers.join_next() => self.rested(rested).await,
                 Some(moved) = self.moves.join_next() => self.moved(moved).await,
+                Some(learned) = learned.recv() => self.learned(learned).await,
                 _ = chores.tick() => self.do_chores().await,
             }
         };
@@ -194,112 +187,6 @@ impl Table {
         }
     }
 
-    async fn add(&mut self, torrent: Box<AddTorrent>, answer: Answer<TorrentKey, AddError>) {
-        let hashes = hashes_of(&torrent.source);
-        if let Some((hash, key)) = hashes
-            .iter()
-            .find_map(|hash| Some((*hash, *self.by_hash.get(hash)?)))
-        {
-            let removal = self
-                .torrents
-                .get_mut(&key)
-                .and_then(|entry| entry.removal.as_mut());
-            match removal {
-                Some(removal) => removal.wait(torrent, answer, hash),
-                None => _ = answer.send(Err(AddError::Duplicate(hash))),
-            }
-            return;
-        }
-        let key = TorrentKey(self.next_key);
-        let AddTorrent {
-            source,
-            root,
-            mode,
-            trackers,
-            peers,
-            options,
-        } = *torrent;
-        let standing = Standing {
-            mode,
-            peers,
-            before: Sums::default(),
-            added: self.shared.clock.unix_now(),
-            copies: Copies::default(),
-            treated: self.treat(&root, options, &trackers),
-        };
-        let (known, magnet) = known(key, source);
-        let spec = self.enter(known, standing);
-        info!(torrent = %spec.label, info_hash = %spec.identity.info_hash, "added");
-        self.shared.event(Event::Added {
-            key,
-            info_hash: spec.identity.info_hash,
-            name: spec.label.clone(),
-        });
-        self.remember_new(key, magnet.as_deref());
-        self.begin(key).await;
-        // A torrent is there for good before anybody is told that it is.
-        match &self.keeper {
-            None => _ = answer.send(Ok(key)),
-            Some(keeper) => {
-                let safe = keeper.safe();
-                tokio::spawn(async move {
-                    let kept = safe.await.unwrap_or_else(|_| Err("it was closed".to_owned()));
-                    _ = answer.send(kept.map(|()| key).map_err(AddError::NotKept));
-                });
-            }
-        }
-    }
-
-    /// How it is to be treated, sharing what it has in common with the one before.
-    pub(super) fn treat(
-        &mut self,
-        root: &Path,
-        options: super::api::Options,
-        urls: &[Vec<String>],
-    ) -> Treated {
-        let same = |tiers: &Tiers| {
-            let pairs = || tiers.iter().flatten().zip(urls.iter().flatten());
-            tiers.iter().map(Vec::len).eq(urls.iter().map(Vec::len)) && pairs().all(|(a, b)| **a == **b)
-        };
-        let last = self.last.as_ref();
-        let treated = Treated {
-            root: match last.filter(|last| *last.root == *root) {
-                Some(last) => Arc::clone(&last.root),
-                None => root.into(),
-            },
-            options: match last.filter(|last| *last.options == options) {
-                Some(last) => Arc::clone(&last.options),
-                None => Arc::new(options),
-            },
-            trackers: match last.filter(|last| same(&last.trackers)) {
-                Some(last) => Arc::clone(&last.trackers),
-                None => trackers::tiers(urls),
-            },
-        };
-        self.last = Some(treated.clone());
-        treated
-    }
-
-    /// Puts a torrent into the table. Nobody works on it yet.
-    pub(super) fn enter(&mut self, known: Known, standing: Standing) -> Arc<Spec> {
-        let key = known.key;
-        self.next_key = self.next_key.max(key.0 + 1);
-        let identity = Identity {
-            info_hash: InfoHash([0; 20]),
-            info_hash_v2: None,
-            peer_id: self.shared.peer_id,
-            listen_port: self.shared.listen_port,
-        };
-        let paused = standing.treated.options.paused;
-        let spec = Arc::new(Spec::new(known, standing, identity, LEFT_UNKNOWN));
-        let hashes = &spec.info_hashes;
-        self.by_hash.extend(hashes.iter().map(|hash| (*hash, key)));
-        self.by_mask
-            .extend(hashes.iter().map(|hash| (Mask::of(*hash), *hash)));
-        self.torrents.insert(key, Entry::new(Arc::clone(&spec), paused));
-        spec
-    }
-
     /// Sets a torrent going that nobody works on.
     pub(super) async fn begin(&mut self, key: TorrentKey) {
         let Some(entry) = self.torrents.get(&key) else {
@@ -318,13 +205,13 @@ impl Table {
         let Some(entry) = self.torrents.get_mut(&key) else {
             return;
         };
-        entry.state = State::Opening(Box::new(Looking {
+        entry.set_state(State::Opening(Box::new(Looking {
             check,
             progress: Arc::default(),
             stop: self.shared.stop.child_token(),
             told: 0,
             waiting,
-        }));
+        })));
         self.to_open.push_back(key);
     }
 
@@ -333,16 +220,6 @@ impl Table {
         let before = self.to_open.len();
         self.to_open.retain(|waiting| *waiting != key);
         self.to_open.len() < before
-    }
-
-    /// This number belongs to a torrent that is not in the table.
-    pub(super) fn skip(&mut self, key: TorrentKey) {
-        self.next_key = self.next_key.max(key.0 + 1);
-    }
-
-    /// Adds a torrent that was here until now.
-    pub(super) async fn add_again(&mut self, torrent: Box<AddTorrent>, answer: Answer<TorrentKey, AddError>) {
-        Box::pin(self.add(torrent, answer)).await;
     }
 
     fn open_more(&mut self) {
@@ -372,12 +249,13 @@ impl Table {
         let waiting = match opened {
             None => {
                 error!(torrent = %spec.label, "its files could not be looked at");
-                entry.state = State::Broken("its files could not be looked at".into());
+                entry.set_state(State::Broken("its files could not be looked at".into()));
                 Vec::new()
             }
             Some(opened) => {
                 if !interrupted {
                     self.shared.report_opened(&spec, &opened);
+                    leave_alone(&self.shared, &spec, &opened);
                 }
                 // Half a look is none: there is another before it goes on.
                 let state = if interrupted {
@@ -385,7 +263,7 @@ impl Table {
                 } else {
                     State::Asleep(opened)
                 };
-                match std::mem::replace(&mut entry.state, state) {
+                match entry.set_state(state) {
                     State::Opening(looking) => looking.waiting,
                     _ => Vec::new(),
                 }
@@ -409,13 +287,17 @@ impl Table {
             self.silence(key).await;
             self.delete(key);
         } else if let Some(check) = entry.recheck.take() {
+            // Who has it checked wants it as it was.
+            entry.spec.set_done(false);
+            entry.spec.set_hands_off(false);
             self.look(key, check, Vec::new());
         } else if entry.paused {
             if let State::Asleep(opened) = &entry.state
                 && entry.spec.mode == Mode::Get
             {
                 // Somebody else may do something to its files while it rests; they are looked at when it goes on.
-                entry.state = State::Parked(opened.have.clone());
+                let have = opened.have.clone();
+                entry.set_state(State::Parked(have));
             }
             self.silence(key).await;
         } else {
@@ -435,42 +317,13 @@ impl Table {
             State::Parked(_) => self.look(key, Check::Lazy, Vec::new()),
             State::Asleep(opened) => {
                 let live = entry.live();
-                let wants = live.status.left_count > 0 && spec.mode == Mode::Get;
+                let wants = live.status.left_count > 0 && spec.fetches();
                 if wants || !spec.peers.is_empty() {
                     let opened = opened.clone();
                     self.wake(&spec, Some(opened), None);
                 }
             }
             _ => (),
-        }
-    }
-
-    pub(super) async fn announce(&mut self, key: TorrentKey) {
-        let Some(entry) = self.torrents.get_mut(&key) else {
-            return;
-        };
-        let (spec, tiers) = (&entry.spec, entry.spec.trackers());
-        if entry.announced || tiers.is_empty() || matches!(entry.state, State::Broken(_)) {
-            return;
-        }
-        entry.announced = true;
-        let swarm = Swarm {
-            key,
-            info_hashes: spec.info_hashes.clone(),
-            tiers,
-            counters: Arc::clone(&spec.counters),
-        };
-        self.shared.trackers.add(swarm).await;
-    }
-
-    /// Says goodbye to the trackers.
-    pub(super) async fn silence(&mut self, key: TorrentKey) {
-        let Some(entry) = self.torrents.get_mut(&key) else {
-            return;
-        };
-        entry.complaint = None;
-        if std::mem::take(&mut entry.announced) {
-            self.shared.trackers.remove(key).await;
         }
     }
 
@@ -491,10 +344,10 @@ impl Table {
         ));
         self.drivers.spawn(async move { (key, driver.await) });
         if let Some(entry) = self.torrents.get_mut(&key) {
-            entry.state = State::Awake(Awake {
+            entry.set_state(State::Awake(Awake {
                 driver: sender,
                 leave,
-            });
+            }));
         }
     }
 
@@ -506,11 +359,15 @@ impl Table {
         };
         entry.spec.set_live(None);
         let mut late = None;
-        entry.state = match rested {
+        let state = match rested {
+            Ok(Rested {
+                refused: Some(reason), ..
+            }) => State::Broken(reason.into()),
             Ok(Rested {
                 commands,
                 opened: Some(opened),
                 written,
+                ..
             }) => {
                 late = Some(commands);
                 // What was being written is looked at before it goes on: the disk may have been slower than the driver.
@@ -526,6 +383,7 @@ impl Table {
                 State::Broken("it stopped for a fault of this program".into())
             }
         };
+        entry.set_state(state);
         if self.has_to_settle(key) {
             self.settle(key).await;
         } else {
@@ -571,7 +429,7 @@ impl Table {
         let entry = self.torrents.get(self.by_hash.get(&hash)?)?;
         // BEP 52: who comes with a hybrid's first hash and speaks v2 is answered with the second. qBittorrent 4.5 without
         // metadata hangs up otherwise.
-        let info_hash = match entry.spec.info_hashes.as_slice() {
+        let info_hash = match entry.spec.info_hashes().as_slice() {
             [_, second] if reserved.v2() => *second,
             _ => hash,
         };
@@ -582,7 +440,7 @@ impl Table {
         );
         let peer_id = self.shared.peer_id;
         (reachable && !resting).then_some(Handshake {
-            reserved: Reserved::ours(entry.spec.identity.info_hash_v2.is_some()),
+            reserved: Reserved::ours(entry.spec.hash_v2().is_some()),
             info_hash,
             peer_id,
         })
@@ -611,76 +469,4 @@ impl Table {
             }
         }
     }
-
-    fn hear_tracker(&mut self, TrackerEvent { key, url, result, .. }: TrackerEvent) {
-        let Some(entry) = self.torrents.get_mut(&key) else {
-            return;
-        };
-        let url = url.to_string();
-        match result {
-            Outcome::Failed { reason } => {
-                if entry.announced {
-                    let words: String = reason.chars().take(COMPLAINT_MAX).collect();
-                    entry.complaint = Some(words.into());
-                }
-                self.shared.event(Event::TrackerFailed { key, url, reason });
-            }
-            Outcome::Answered {
-                event,
-                peers,
-                seeders,
-                leechers,
-                warning,
-                ..
-            } => {
-                entry.complaint = None;
-                let told = peers.len();
-                let asleep = matches!(entry.state, State::Asleep(_));
-                self.shared.event(Event::TrackerAnswered {
-                    key,
-                    url,
-                    event,
-                    seeders,
-                    leechers,
-                    peers: told,
-                    warning,
-                });
-                // Seeders have no use for each other: nobody is woken for a swarm without leechers.
-                if told > 0 && !(asleep && leechers == Some(0)) {
-                    self.command(key, Command::Peers(peers));
-                }
-            }
-        }
-    }
-}
-
-fn hashes_of(source: &Source) -> Vec<InfoHash> {
-    let (v1, v2) = match source {
-        Source::Metainfo(metainfo) => (metainfo.info.info_hash_v1(), metainfo.info.info_hash_v2()),
-        Source::Magnet(magnet) => (magnet.info_hash_v1, magnet.info_hash_v2),
-    };
-    v1.into_iter().chain(v2.map(|hash| hash.truncated())).collect()
-}
-
-/// What the table keeps of a source; of a magnet link also its text.
-fn known(key: TorrentKey, source: Source) -> (Known, Option<String>) {
-    match source {
-        Source::Metainfo(metainfo) => {
-            let metainfo = Arc::try_unwrap(metainfo).unwrap_or_else(|shared| Metainfo::clone(&shared));
-            let (info, about) = parts(metainfo);
-            (Known::of_info(key, info, about), None)
-        }
-        Source::Magnet(magnet) => (Known::of_magnet(key, &magnet), Some(magnet.to_string())),
-    }
-}
-
-/// The content, and what its maker wrote beside it.
-pub(super) fn parts(metainfo: Metainfo) -> (Arc<Info>, About) {
-    let about = About {
-        comment: metainfo.comment,
-        created_by: metainfo.created_by,
-        creation_date: metainfo.creation_date,
-        web_seeds: metainfo.web_seeds,
-    };
-    (Arc::new(metainfo.info), about)
 }

@@ -21,6 +21,9 @@ pub struct Summary {
     #[serde(flatten)]
     pub stage: Stage,
     pub paused: bool,
+    /// All that is wanted is there, and not all of the torrent (BEP 21).
+    #[serde(default)]
+    pub partial: bool,
     pub private: bool,
     /// Verified, or in a torrent that is only given, of the right size.
     pub have_bytes: u64,

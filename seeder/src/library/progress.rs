@@ -31,6 +31,13 @@ impl Progress {
         self.done.load(Ordering::Relaxed)
     }
 
+    /// The same in pieces of this length, as (done, of); nothing where nobody knows of anything to do.
+    pub fn in_pieces(&self, piece_length: u32) -> Option<(u32, u32)> {
+        let pieces = |bytes: u64| u32::try_from(bytes / u64::from(piece_length.max(1))).unwrap_or(u32::MAX);
+        let total = self.total();
+        (total > 0).then(|| (pieces(self.done()), pieces(total).max(1)))
+    }
+
     /// Asks the workers to stop at the next piece.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);

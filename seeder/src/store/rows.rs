@@ -15,17 +15,18 @@ use crate::torrent::{Priority, Wishes};
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-pub(super) const ALL: &str = "SELECT id, source, is_magnet, root, writes, added, paused, reached, trackers, options,
+pub(super) const ALL: &str = "SELECT id, source, is_magnet, root, writes, added, paused, reached, trackers, options, done,
     uploaded, downloaded, seeding_seconds, copies FROM torrents LEFT JOIN counters ON torrent = id ORDER BY id";
 
-const PUT: &str = "INSERT INTO torrents (id, source, is_magnet, root, writes, added, paused, reached, trackers, options)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+const PUT: &str = "INSERT INTO torrents (id, source, is_magnet, root, writes, added, paused, reached, trackers, options, done)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (id) DO UPDATE SET source = excluded.source, is_magnet = excluded.is_magnet, root = excluded.root,
-    paused = excluded.paused, reached = excluded.reached, trackers = excluded.trackers, options = excluded.options";
+    paused = excluded.paused, reached = excluded.reached, trackers = excluded.trackers, options = excluded.options,
+    done = excluded.done";
 
 /// Without a source, a row that is there is changed; what it was made from stays.
 const CHANGE: &str =
-    "UPDATE torrents SET root = $2, paused = $3, reached = $4, trackers = $5, options = $6 WHERE id = $1";
+    "UPDATE torrents SET root = $2, paused = $3, reached = $4, trackers = $5, options = $6, done = $7 WHERE id = $1";
 
 const PUT_COUNTERS: &str = "INSERT INTO counters (torrent, uploaded, downloaded, seeding_seconds, copies)
     SELECT id, $2, $3, $4, $5 FROM torrents WHERE id = $1
@@ -45,6 +46,8 @@ pub(crate) struct TorrentRow {
     pub(crate) reached: Option<String>,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) options: OptionRow,
+    /// All that is wanted was there once.
+    pub(crate) done: bool,
     pub(crate) counters: CounterRow,
 }
 
@@ -129,7 +132,7 @@ impl TorrentRow {
             let count = row.try_get::<Option<i64>, _>(column)?;
             Ok(count.unwrap_or_default().unsigned_abs())
         };
-        let copies: Option<String> = row.try_get(13)?;
+        let copies: Option<String> = row.try_get(14)?;
         Ok(Self {
             id: row.try_get::<i64, _>(0)?.unsigned_abs(),
             source: Some((row.try_get(2)?, row.try_get(1)?)),
@@ -140,10 +143,11 @@ impl TorrentRow {
             reached: row.try_get(7)?,
             trackers: json(row.try_get(8)?)?,
             options: json(row.try_get(9)?)?,
+            done: row.try_get(10)?,
             counters: CounterRow {
-                uploaded: count(10)?,
-                downloaded: count(11)?,
-                seeding_seconds: count(12)?,
+                uploaded: count(11)?,
+                downloaded: count(12)?,
+                seeding_seconds: count(13)?,
                 copies: copies.map_or(Ok(Copies::default()), |copies| json(&copies))?,
             },
         })
@@ -166,14 +170,16 @@ impl TorrentRow {
                 .bind(self.paused)
                 .bind(self.reached.as_deref())
                 .bind(trackers)
-                .bind(options),
+                .bind(options)
+                .bind(self.done),
             None => sqlx::query(CHANGE)
                 .bind(signed(id))
                 .bind(root)
                 .bind(self.paused)
                 .bind(self.reached.as_deref())
                 .bind(trackers)
-                .bind(options),
+                .bind(options)
+                .bind(self.done),
         }
     }
 }

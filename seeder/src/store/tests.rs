@@ -29,6 +29,7 @@ fn row(id: u64, source: Option<&[u8]>) -> TorrentRow {
         reached: None,
         trackers: vec![vec!["http://t/announce".to_owned()]],
         options: (&options).into(),
+        done: true,
         counters: CounterRow::default(),
     }
 }

@@ -264,7 +264,7 @@ pub enum Output {
         span: Box<HashSpan>,
         piece: PieceIndex,
     },
-    /// The piece layers that [`Input::Layerless`] asked for, each proved. [`Input::Content`] is awaited.
+    /// The piece layers that were missing, each proved. If [`Input::Layerless`] asked for them, [`Input::Content`] is awaited.
     Layers {
         layers: Layers,
     },

@@ -129,11 +129,11 @@ impl Torrent {
             return Ok(());
         };
         self.layers = None;
-        match &mut self.content {
+        if let Some(content) = &mut self.content {
             // Each part was proved, so that nothing is refused here.
-            Some(content) => _ = content.trees.fill(layers),
-            None => self.push(Output::Layers { layers }),
+            _ = content.trees.fill(layers.clone());
         }
+        self.push(Output::Layers { layers });
         Ok(())
     }
 

@@ -4,6 +4,8 @@
 //! Both directions are bounded channels, and they cannot wait for each other in a ring: the task never waits to hand out
 //! an event, it stops starting announces until the events it holds are taken.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod http;
 mod task;
 
