@@ -60,7 +60,11 @@ impl Driver {
         // Wishes may have grown meanwhile.
         if self.torrent.is_finished() {
             self.spec.set_done(true);
-            let part = if self.torrent.is_complete() { "complete" } else { "all that is wanted is there" };
+            let part = if self.torrent.is_complete() {
+                "complete"
+            } else {
+                "all that is wanted is there"
+            };
             info!(torrent = %self.spec.label, "{part}");
             self.shared.event(Event::Finished { key: self.spec.key });
         }
@@ -173,7 +177,10 @@ impl Driver {
     /// These pieces are claimed no longer. What somebody changed in a finished download is his: it is not fetched again before
     /// the torrent is checked.
     fn take_back(&mut self, pieces: Vec<PieceIndex>) {
-        let sealed = self.opened.as_ref().is_some_and(|opened| opened.storage.is_sealed());
+        let sealed = self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.storage.is_sealed());
         if sealed && self.spec.mode == Mode::Get {
             self.spec.set_hands_off(true);
         }

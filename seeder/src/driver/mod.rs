@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::disk::{Credit, DiskNews, Opened, Writer};
-use crate::library::progress::Progress;
 use crate::engine::{Event, Mode, Shared, Spec, Stage, TorrentStatus};
+use crate::library::progress::Progress;
 use crate::net::handshake::HandshakeError;
 use crate::net::line::Line;
 use crate::net::pipe::FromPeer;

@@ -85,12 +85,7 @@ impl Table {
     }
 
     /// How it is to be treated, sharing what it has in common with the one before.
-    pub(super) fn treat(
-        &mut self,
-        root: &Path,
-        options: Options,
-        urls: &[Vec<String>],
-    ) -> Treated {
+    pub(super) fn treat(&mut self, root: &Path, options: Options, urls: &[Vec<String>]) -> Treated {
         let same = |tiers: &Tiers| {
             let pairs = || tiers.iter().flatten().zip(urls.iter().flatten());
             tiers.iter().map(Vec::len).eq(urls.iter().map(Vec::len)) && pairs().all(|(a, b)| **a == **b)

@@ -53,7 +53,10 @@ impl Table {
             return Err("it was removed".to_owned());
         };
         let spec = Arc::clone(&entry.spec);
-        let second = [info.info_hash_v1(), info.info_hash_v2().map(|hash| hash.truncated())];
+        let second = [
+            info.info_hash_v1(),
+            info.info_hash_v2().map(|hash| hash.truncated()),
+        ];
         let known = spec.info_hashes();
         let new: Vec<_> = second
             .into_iter()
@@ -130,10 +133,7 @@ fn may_meet((root, top, info): (&Path, &Path, &Info), (their_root, theirs): (&Pa
 }
 
 fn paths<'a>(root: &'a Path, info: &'a Info) -> impl Iterator<Item = PathBuf> + 'a {
-    let regular = info
-        .files()
-        .iter()
-        .filter(|file| file.kind == FileKind::Regular);
+    let regular = info.files().iter().filter(|file| file.kind == FileKind::Regular);
     regular.map(|file| root.join(info.disk_path(file)))
 }
 
@@ -184,7 +184,13 @@ fn choose(spec: &Spec, info: &Info) {
         return;
     }
     info!(torrent = %spec.label, "the link selects {chosen} of {all} files");
-    let wish = |number| if only.has(number) { Priority::Normal } else { Priority::Skip };
+    let wish = |number| {
+        if only.has(number) {
+            Priority::Normal
+        } else {
+            Priority::Skip
+        }
+    };
     options.wishes.files = (0..info.files().len()).map(wish).collect();
     spec.set_options(Arc::new(options));
 }

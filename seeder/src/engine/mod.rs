@@ -34,8 +34,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use api::{
-    AddError, AddTorrent, Allocation, Check, Clash, Encryption, EngineConfig, EngineError, Event, Goals, Limits,
-    Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
+    AddError, AddTorrent, Allocation, Check, Clash, Encryption, EngineConfig, EngineError, Event, Goals,
+    Limits, Mode, Options, Source, Stage, TorrentKey, TorrentLimits, TorrentStatus,
 };
 pub use change::{Change, ChangeError, Content, Rates};
 pub(crate) use lending::{Borrow, Lent};

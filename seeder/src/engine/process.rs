@@ -82,10 +82,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Makes the common tools, and starts the task that announces.
-    pub(super) fn start(
-        config: &EngineConfig,
-        listen: &[SocketAddr],
-    ) -> Result<(Self, News), EngineError> {
+    pub(super) fn start(config: &EngineConfig, listen: &[SocketAddr]) -> Result<(Self, News), EngineError> {
         let clock = Clock::start();
         let settings = trackers::Settings {
             peer_id: config.peer_id,

@@ -6,9 +6,9 @@ use shared::magnet::Magnet;
 use shared::metainfo::Metainfo;
 use tracing::error;
 
+use super::adding::parts;
 use super::api::{EngineConfig, EngineError, Mode, Options, TorrentKey};
 use super::spec::{Known, Standing, Sums};
-use super::adding::parts;
 use super::table::Table;
 use crate::store::{Store, StoreError, TorrentRow};
 

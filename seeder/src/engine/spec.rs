@@ -378,7 +378,12 @@ pub(crate) fn wanted(info: &Info, wishes: &Wishes, mut has: impl FnMut(u32) -> b
         let (unwanted, wanted): (Vec<_>, Vec<_>) = content.partition(|(number, _)| skipped(*number));
         for (files, is) in [(unwanted, false), (wanted, true)] {
             for (_, file) in files {
-                mark(&mut is_wanted, geometry, file.offset..file.offset + file.length, is);
+                mark(
+                    &mut is_wanted,
+                    geometry,
+                    file.offset..file.offset + file.length,
+                    is,
+                );
             }
         }
     }

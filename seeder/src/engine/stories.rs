@@ -115,7 +115,10 @@ async fn what_others_changed_in_a_finished_download_stays_theirs_until_it_is_che
     let mut events = keeper.subscribe();
     let here = until(&keeper, |summary| summary.stage == Stage::Seeding).await;
     let why = here.why.unwrap_or_default();
-    assert!(why.starts_with("others changed it after it was finished"), "{why}");
+    assert!(
+        why.starts_with("others changed it after it was finished"),
+        "{why}"
+    );
     let givers = giver.listen_addresses().to_vec();
     keeper.add_peers(key, givers.clone()).await.unwrap();
     // A pause and its end look at the files again, and write nothing either.
@@ -197,7 +200,10 @@ async fn a_link_to_files_of_another_torrent_ends_with_the_reason() {
     let Some(Event::Refused { reason, .. }) = heard.last() else {
         panic!("{heard:?}")
     };
-    assert!(reason.contains("a.jpg belongs to the torrent \"album\""), "{reason}");
+    assert!(
+        reason.contains("a.jpg belongs to the torrent \"album\""),
+        "{reason}"
+    );
     let of_link = async {
         loop {
             let list = getter.list().await;
@@ -280,7 +286,10 @@ async fn the_files_that_a_link_selects_are_remembered_and_give_way_to_what_was_a
         wanted.options.wishes = wishes(files);
         getter.add(wanted).await.unwrap();
         hear(&mut events, finished).await;
-        let there = until(&getter, |summary| summary.total_bytes > 0 && summary.stage == Stage::Seeding).await;
+        let there = until(&getter, |summary| {
+            summary.total_bytes > 0 && summary.stage == Stage::Seeding
+        })
+        .await;
         assert_eq!(there.partial, !has_first, "{so}");
         getter.stop().await;
     }
@@ -347,8 +356,15 @@ async fn a_check_tells_how_far_it_is() {
         // Seconds pass as fast as they can be counted; the disk takes its own time.
         tokio::time::advance(std::time::Duration::from_millis(500)).await;
         match events.try_recv() {
-            Ok(Event::CheckProgress { key: of_key, done, of }) => {
-                assert!(of_key == key && done > last && done <= of, "{done} of {of} after {last}");
+            Ok(Event::CheckProgress {
+                key: of_key,
+                done,
+                of,
+            }) => {
+                assert!(
+                    of_key == key && done > last && done <= of,
+                    "{done} of {of} after {last}"
+                );
                 last = done;
             }
             Ok(Event::Checked { have, of, .. }) => {

@@ -361,7 +361,8 @@ impl Table {
         let mut late = None;
         let state = match rested {
             Ok(Rested {
-                refused: Some(reason), ..
+                refused: Some(reason),
+                ..
             }) => State::Broken(reason.into()),
             Ok(Rested {
                 commands,

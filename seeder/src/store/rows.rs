@@ -25,8 +25,7 @@ const PUT: &str = "INSERT INTO torrents (id, source, is_magnet, root, writes, ad
     done = excluded.done";
 
 /// Without a source, a row that is there is changed; what it was made from stays.
-const CHANGE: &str =
-    "UPDATE torrents SET root = $2, paused = $3, reached = $4, trackers = $5, options = $6, done = $7 WHERE id = $1";
+const CHANGE: &str = "UPDATE torrents SET root = $2, paused = $3, reached = $4, trackers = $5, options = $6, done = $7 WHERE id = $1";
 
 const PUT_COUNTERS: &str = "INSERT INTO counters (torrent, uploaded, downloaded, seeding_seconds, copies)
     SELECT id, $2, $3, $4, $5 FROM torrents WHERE id = $1
