@@ -421,6 +421,36 @@ fn a_dependency_upwards_is_caught() {
     assert_eq!(offences("shared/src/x.rs", "use crate::udp_tracker::Connect;"), 0);
 }
 
+/// The command line stands on top of a program: every other room works without it.
+fn rooms_that_know_the_command_line(file: &Source) -> Vec<String> {
+    let in_cli = ["seeder/src/cli", "tracker/src/cli"];
+    if file.is_in(&in_cli) || file.path.ends_with("/src/main.rs") {
+        return Vec::new();
+    }
+    let (product, _) = product_and_tests(&file.text);
+    if names(&product, "crate::cli") {
+        return vec![format!("{} names `crate::cli`", file.path)];
+    }
+    Vec::new()
+}
+
+#[test]
+fn no_room_stands_on_the_command_line() {
+    none(over_all(rooms_that_know_the_command_line));
+}
+
+#[test]
+fn a_room_that_stands_on_the_command_line_is_caught() {
+    let offences = |path, text| rooms_that_know_the_command_line(&Source::made_up(path, text)).len();
+    let use_it = "use crate::cli::state;";
+    assert_eq!(offences("seeder/src/api/ports.rs", use_it), 1);
+    assert_eq!(offences("seeder/src/cli/add.rs", use_it), 0);
+    assert_eq!(
+        offences("seeder/src/api/ports.rs", "use crate::client::state;"),
+        0
+    );
+}
+
 #[test]
 fn the_seeder_uses_the_tracker_library_in_at_most_one_file() {
     let users: Vec<String> = sources()

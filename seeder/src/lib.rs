@@ -11,6 +11,7 @@ pub mod engine;
 pub mod library;
 pub mod metrics;
 pub mod net;
+pub mod state;
 mod store;
 pub mod torrent;
 pub mod units;

@@ -63,6 +63,37 @@ impl Counters {
     }
 }
 
+/// What the process counts by itself, beside its torrents: it must not fall when one of them goes.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Payload of torrents that were removed since.
+    given_before: AtomicU64,
+    taken_before: AtomicU64,
+    web_taken: AtomicU64,
+}
+
+impl Tally {
+    /// A torrent goes, and what it gave and took stays counted.
+    pub(crate) fn remember(&self, counters: &Counters) {
+        self.given_before
+            .fetch_add(counters.uploaded(), Ordering::Relaxed);
+        self.taken_before
+            .fetch_add(counters.downloaded(), Ordering::Relaxed);
+    }
+
+    /// Payload came from a web seed.
+    pub(crate) fn web_took(&self, bytes: u64) {
+        self.web_taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds what is counted here to the sums of the process.
+    pub(crate) fn put_into(&self, facts: &mut EngineFacts) {
+        facts.uploaded += self.given_before.load(Ordering::Relaxed);
+        facts.downloaded += self.taken_before.load(Ordering::Relaxed);
+        facts.web_downloaded += self.web_taken.load(Ordering::Relaxed);
+    }
+}
+
 /// The page that Prometheus scrapes. Every series is there from the start; hashes, peers and names are never labels.
 pub fn page(facts: &EngineFacts) -> Result<Vec<u8>, prometheus::Error> {
     let mut families = torrents(facts);
@@ -119,8 +150,13 @@ fn traffic(facts: &EngineFacts) -> Vec<MetricFamily> {
         ),
         counter(
             "seeder_downloaded_bytes_total",
-            "Payload taken from peers.",
+            "Payload taken from peers and web seeds.",
             vec![sample(&[], facts.downloaded)],
+        ),
+        counter(
+            "seeder_web_seed_downloaded_bytes_total",
+            "Payload that came from web seeds, which the sum above holds too.",
+            vec![sample(&[], facts.web_downloaded)],
         ),
         counter(
             "seeder_wasted_bytes_total",
@@ -158,6 +194,11 @@ fn disks(facts: &EngineFacts) -> Vec<MetricFamily> {
             "seeder_disk_queue",
             "Jobs and reads that stand in line for a disk.",
             vec![sample(&[], facts.disk_queue)],
+        ),
+        gauge(
+            "seeder_open_files",
+            "Files of torrents that stand open.",
+            vec![sample(&[], facts.open_files)],
         ),
     ]
 }

@@ -9,6 +9,7 @@
 mod album;
 mod contract;
 mod crossing;
+mod daemon;
 mod disks;
 mod kills;
 mod kills_of_the_tracker;

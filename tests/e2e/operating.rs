@@ -10,32 +10,32 @@ use tests::rig::{Deadline, Finished, Program, Running, ask_until, digests};
 use crate::album::{Album, LIMIT, Tracker, info_hash};
 
 /// The owner of a state folder.
-struct Owner {
-    data: PathBuf,
+pub(crate) struct Owner {
+    pub(crate) data: PathBuf,
 }
 
 impl Owner {
-    fn of(data: PathBuf) -> Self {
+    pub(crate) fn of(data: PathBuf) -> Self {
         Self { data }
     }
 
-    fn program(&self, words: &[&str]) -> Program {
+    pub(crate) fn program(&self, words: &[&str]) -> Program {
         Program::seeder().args(words).arg("--data").arg(&self.data)
     }
 
     #[track_caller]
-    fn tries(&self, words: &[&str]) -> Finished {
+    pub(crate) fn tries(&self, words: &[&str]) -> Finished {
         self.program(words).run(LIMIT)
     }
 
     #[track_caller]
-    fn does(&self, words: &[&str]) -> Finished {
+    pub(crate) fn does(&self, words: &[&str]) -> Finished {
         self.tries(words).succeeded()
     }
 
     /// `list --json`, as soon as somebody answers.
     #[track_caller]
-    fn list(&self) -> Vec<Value> {
+    pub(crate) fn list(&self) -> Vec<Value> {
         let finished = ask_until("a seeder that answers", LIMIT, || {
             Some(self.tries(&["list", "--json"])).filter(|finished| finished.code == Some(0))
         });
@@ -47,24 +47,24 @@ impl Owner {
     }
 
     #[track_caller]
-    fn show(&self, torrent: &str) -> Value {
+    pub(crate) fn show(&self, torrent: &str) -> Value {
         self.does(&["show", torrent, "--json"]).json()
     }
 
     /// Waits until a torrent is as it should be.
     #[track_caller]
-    fn wait(&self, torrent: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&self, torrent: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         ask_until(what, LIMIT, || Some(self.show(torrent)).filter(|shown| is(shown)))
     }
 
     #[track_caller]
-    fn wait_stage(&self, torrent: &str, stage: &str) -> Value {
+    pub(crate) fn wait_stage(&self, torrent: &str, stage: &str) -> Value {
         self.wait(torrent, stage, |shown| shown["stage"] == stage)
     }
 
     /// `seeder run` on this folder.
     #[track_caller]
-    fn run(&self) -> Running {
+    pub(crate) fn run(&self) -> Running {
         let running = self
             .program(&["run", "--listen", "127.0.0.1:0", "--admin", "off"])
             .start();
@@ -74,7 +74,7 @@ impl Owner {
 }
 
 #[track_caller]
-fn complains(finished: &Finished, code: i32, words: &[&str]) {
+pub(crate) fn complains(finished: &Finished, code: i32, words: &[&str]) {
     let said = finished.stderr.join("\n");
     assert_eq!(finished.code, Some(code), "{finished:?}");
     for word in words {
@@ -84,7 +84,7 @@ fn complains(finished: &Finished, code: i32, words: &[&str]) {
 
 /// A torrent of a folder with another name than the album's.
 #[track_caller]
-fn second_torrent(album: &Album, name: &str) -> PathBuf {
+pub(crate) fn second_torrent(album: &Album, name: &str) -> PathBuf {
     let content = album.place(&format!("home/{name}"));
     fs::create_dir_all(&content).unwrap();
     fs::write(content.join("note.txt"), name).unwrap();
@@ -99,7 +99,7 @@ fn second_torrent(album: &Album, name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn seeds(owner: &Owner, album: &Album, torrents: &[&Path]) -> Running {
+pub(crate) fn seeds(owner: &Owner, album: &Album, torrents: &[&Path]) -> Running {
     owner
         .program(&["seed", "--json", "--listen", "127.0.0.1:0"])
         .args(torrents)

@@ -1,5 +1,6 @@
 //! What a torrent is told to do: rest, go on, look at its files, ask its trackers, call peers, move.
 
+use std::net::SocketAddr;
 use std::path::Component;
 use std::sync::Arc;
 
@@ -77,16 +78,21 @@ async fn peers(
     Named(hash): Named<String>,
     Json(NewPeers { peers }): Json<NewPeers>,
 ) -> Done {
-    if peers.len() > PEERS_MAX {
-        let why = format!(
-            "{} peers are too many at once: send at most {PEERS_MAX}",
-            peers.len()
-        );
-        return Err(Problem::unusable(why));
-    }
+    few(&peers)?;
     let key = api.named(&hash).await?;
     api.engine.add_peers(key, peers).await.map_err(unchanged)?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Peers that one request names, as far as they are not too many.
+pub(super) fn few(peers: &[SocketAddr]) -> Result<(), Problem> {
+    if peers.len() <= PEERS_MAX {
+        return Ok(());
+    }
+    Err(Problem::unusable(format!(
+        "{} peers are too many at once: send at most {PEERS_MAX}",
+        peers.len()
+    )))
 }
 
 /// Moves a torrent's files to another folder while it goes on. Answered when they are there, which may take long.

@@ -25,8 +25,8 @@ use tracing::{debug, error, warn};
 
 use super::guard::Caller;
 use super::{Api, Token, router};
-use crate::cli::state;
 use crate::metrics;
+use crate::state;
 
 /// What is asked of every client.
 const MANNERS: Manners = Manners {

@@ -15,11 +15,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use super::actions::few;
 use super::bodies::{AddQuery, Added, HowToAdd, NewTorrent, Page, Removing, TorrentList, Treatment, Without};
 use super::treatment::Before;
 use crate::engine::{
     AddError, AddTorrent, ChangeError, Content, Details, Mode, Options, Source, Stage, Summary, TorrentKey,
 };
+use crate::library::torrent_file::read_torrent;
 
 /// The media type of a .torrent file.
 const TORRENT_TYPE: &str = "application/x-bittorrent";
@@ -181,6 +183,7 @@ fn read(file: &[u8]) -> Result<Metainfo, Problem> {
 }
 
 async fn of_json(defaults: &Options, new: NewTorrent) -> Result<AddTorrent, Problem> {
+    few(&new.peers)?;
     root(new.root.as_deref())?;
     match (&new.magnet, &new.path) {
         (Some(link), None) => {
@@ -192,8 +195,7 @@ async fn of_json(defaults: &Options, new: NewTorrent) -> Result<AddTorrent, Prob
         (None, Some(path)) => {
             let path = path.clone();
             let read = tokio::task::spawn_blocking(move || {
-                crate::cli::inspect::read_torrent(&absolute("path", &path)?)
-                    .map_err(|error| Problem::unusable(error.to_string()))
+                read_torrent(&absolute("path", &path)?).map_err(|error| Problem::unusable(error.to_string()))
             });
             let metainfo = read
                 .await

@@ -11,10 +11,10 @@ use shared::metainfo::Info;
 use url::form_urlencoded;
 
 use super::ask::{self, Common, Seeders};
-use super::inspect::read_torrent;
 use super::treatment::{CheckFlag, GiveFlags, WishFlags};
 use super::{Failure, print, tell};
 use crate::api::bodies::{Added, HowToAdd, HowToCheck, NewTorrent, Treatment};
+use crate::library::torrent_file::read_torrent;
 use crate::torrent::{Priority, Wishes};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     paused: bool,
 
-    /// How much of what is there is hashed before it is believed; without it, as the settings say
+    /// How much of what is there is hashed before it is believed [default: as in the seeder's settings]
     #[arg(long, value_name = "HOW")]
     check: Option<CheckFlag>,
 
@@ -65,9 +65,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (root, mode) = place(&args)?;
     ask::block_on(async {
         let seeders = Seeders::find(&args.common).await?;
+        let taker = seeders.taker().await?;
+        let to = (&seeders, taker.process);
         for source in sources {
-            let added = source.add(&args, &seeders, &root, mode).await?;
+            let added = source.add(&args, to, &root, mode).await?;
             report(&added, &args)?;
+        }
+        if !taker.remembers {
+            tell(format_args!(
+                "note: process {} forgets it when it ends; `seeder run` would remember it",
+                taker.pid
+            ));
         }
         Ok(())
     })
@@ -123,7 +131,7 @@ impl Source {
     async fn add(
         self,
         args: &Args,
-        seeders: &Seeders,
+        (seeders, process): (&Seeders, usize),
         root: &Path,
         mode: HowToAdd,
     ) -> Result<Added, Failure> {
@@ -139,7 +147,7 @@ impl Source {
                     ..NewTorrent::default()
                 };
                 let body = Payload::json(&body).map_err(ask::failure)?;
-                seeders.post("/torrents", body).await
+                seeders.post(process, "/torrents", body).await
             }
             Self::File { bytes, only } => {
                 let options = serde_json::to_string(&treatment(args, only)).map_err(Failure::failed)?;
@@ -157,7 +165,7 @@ impl Source {
                     query.append_pair("check", check.word());
                 }
                 let path = format!("/torrents?{}", query.finish());
-                seeders.post(&path, Payload::Torrent(bytes)).await
+                seeders.post(process, &path, Payload::Torrent(bytes)).await
             }
         }
     }

@@ -9,11 +9,12 @@ use edge::control;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Failure;
 use super::choose::choose;
 use super::human::hash;
-use super::{Failure, state};
-use crate::api::bodies::TorrentList;
+use crate::api::bodies::{Stats, TorrentList};
 use crate::engine::{Details, Summary};
+use crate::state;
 
 /// Torrents asked for at once.
 const PAGE: usize = 1_000;
@@ -24,6 +25,10 @@ pub struct Common {
     /// The state folder of the running seeder [default: ~/.local/state/kinswarm]
     #[arg(long, value_name = "DIR", env = "SEEDER__DATA")]
     pub data: Option<PathBuf>,
+
+    /// Ask only the seeder with this process number, where several run on the folder
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 
     /// Print JSON, one object a line
     #[arg(long)]
@@ -54,6 +59,16 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 #[derive(Clone, Debug)]
 pub struct Seeders {
     all: Vec<Client>,
+}
+
+/// The process that is given new torrents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Its place among those that answered.
+    pub process: usize,
+    pub pid: u32,
+    /// It takes them up again after a restart.
+    pub remembers: bool,
 }
 
 /// A torrent of a process.
@@ -107,7 +122,59 @@ impl Seeders {
                 folder.display()
             )));
         }
-        Ok(Self { all })
+        let seeders = Self { all };
+        match common.pid {
+            None => Ok(seeders),
+            Some(pid) => seeders.only(pid).await,
+        }
+    }
+
+    /// The one with this process number.
+    async fn only(self, pid: u32) -> Result<Self, Failure> {
+        let stats = self.stats().await?;
+        let place = stats.iter().position(|stats| stats.pid == pid);
+        let client = place.and_then(|place| self.all.into_iter().nth(place));
+        let client = client.ok_or_else(|| {
+            let pids: Vec<String> = stats.iter().map(|stats| stats.pid.to_string()).collect();
+            Failure::Failed(format!(
+                "--pid {pid}: no such seeder runs on this folder; there is {}",
+                pids.join(", ")
+            ))
+        })?;
+        Ok(Self { all: vec![client] })
+    }
+
+    async fn stats(&self) -> Result<Vec<Stats>, Failure> {
+        let mut all = Vec::new();
+        for process in 0..self.all.len() {
+            all.push(self.fetch(process, "/stats").await?);
+        }
+        Ok(all)
+    }
+
+    /// Who is given new torrents: the one that remembers them over a restart, or the only one there is.
+    pub async fn taker(&self) -> Result<Taker, Failure> {
+        let stats = self.stats().await?;
+        let taker = |process: usize, stats: &Stats| Taker {
+            process,
+            pid: stats.pid,
+            remembers: stats.engine.remembers,
+        };
+        let keeper = stats.iter().position(|stats| stats.engine.remembers);
+        match (keeper, stats.as_slice()) {
+            (None, [only]) => Ok(taker(0, only)),
+            (Some(keeper), all) => all
+                .get(keeper)
+                .map(|stats| taker(keeper, stats))
+                .ok_or_else(|| failure(ClientError::Absent)),
+            (None, all) => {
+                let pids: Vec<String> = all.iter().map(|stats| format!("--pid {}", stats.pid)).collect();
+                Err(Failure::Usage(format!(
+                    "several seeders run on this folder, and none is `seeder run`; say which one: {}",
+                    pids.join(" or ")
+                )))
+            }
+        }
     }
 
     /// How many answered.
@@ -205,9 +272,17 @@ impl Seeders {
         self.get(process, path).await.map_err(failure)
     }
 
-    /// Sends something to the process with the usual socket, and reads what comes back.
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: Payload) -> Result<T, Failure> {
-        let answer = self.ask(0, Method::POST, path, body).await.map_err(failure)?;
+    /// Sends something to one process, and reads what comes back.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        process: usize,
+        path: &str,
+        body: Payload,
+    ) -> Result<T, Failure> {
+        let answer = self
+            .ask(process, Method::POST, path, body)
+            .await
+            .map_err(failure)?;
         answer.read().map_err(failure)
     }
 

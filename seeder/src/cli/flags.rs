@@ -1,12 +1,9 @@
 //! Flags that several commands share: those of every command that opens ports, and what they mean.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Failure;
-
-/// The port of everyone's peers (DESIGN §2), unless said otherwise.
-pub const DEFAULT_PORT: u16 = 16_881;
 
 /// Where peers reach us, and where state lies.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,14 +68,6 @@ impl PortFlags {
         }
         Ok(())
     }
-}
-
-/// One port on every address of both families.
-pub fn everywhere(port: u16) -> Vec<SocketAddr> {
-    vec![
-        (Ipv4Addr::UNSPECIFIED, port).into(),
-        (Ipv6Addr::UNSPECIFIED, port).into(),
-    ]
 }
 
 #[cfg(test)]

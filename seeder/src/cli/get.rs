@@ -12,11 +12,12 @@ use shared::magnet::Magnet;
 
 use super::flags::PortFlags;
 use super::gauge::Gauge;
-use super::inspect::read_torrent;
 use super::session::Stop;
 use super::treatment::{GiveFlags, WishFlags};
-use super::{Failure, events, gauge, print, session, state};
+use super::{Failure, events, gauge, print, session};
 use crate::engine::{AddTorrent, Change, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::library::torrent_file::read_torrent;
+use crate::state;
 use crate::torrent::{Status, Wishes};
 
 /// Download a torrent

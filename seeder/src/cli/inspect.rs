@@ -2,18 +2,16 @@
 //! refused here is refused everywhere.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use indicatif::BinaryBytes;
 use serde::Serialize;
-use shared::bencode::Limits;
 use shared::id::{InfoHash, InfoHashV2};
 use shared::magnet::Magnet;
 use shared::metainfo::{self, FileKind, Info, Metainfo};
 
 use super::{Failure, print};
+use crate::library::torrent_file::read_torrent;
 
 /// Lines of files before the rest is only counted.
 const FILE_LINES: usize = 40;
@@ -56,27 +54,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
             lines,
         })
     }
-}
-
-/// Reads and checks a `.torrent`. Its size is bounded before a byte of it is read.
-pub fn read_torrent(path: &Path) -> Result<Metainfo, Failure> {
-    let failed = |why: &dyn fmt::Display| Failure::Failed(format!("{}: {why}", path.display()));
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    let limit = Limits::TORRENT.bytes as u64;
-    let length = file.metadata().map_err(|error| failed(&error))?.len();
-    let mut bytes = Vec::new();
-    if length <= limit {
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(&error))?;
-    }
-    if length.max(bytes.len() as u64) > limit {
-        return Err(failed(&format_args!(
-            "larger than {}, which no torrent is",
-            BinaryBytes(limit)
-        )));
-    }
-    Metainfo::read(&bytes).map_err(|error| failed(&error))
 }
 
 fn print_json(report: &Report<'_>) -> Result<(), Failure> {
@@ -479,24 +456,6 @@ mod tests {
             MagnetText(&magnet)
                 .to_string()
                 .starts_with("x\n  info-hash v1 abab")
-        );
-    }
-
-    #[test]
-    fn what_is_no_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(
-            read_torrent(folder.path())
-                .unwrap_err()
-                .to_string()
-                .starts_with(&folder.path().display().to_string())
-        );
-        let missing = folder.path().join("no.torrent");
-        assert!(
-            read_torrent(&missing)
-                .unwrap_err()
-                .to_string()
-                .contains("no.torrent")
         );
     }
 }

@@ -17,12 +17,12 @@ use shared::id::InfoHash;
 use shared::metainfo::Metainfo;
 use shared::metainfo::write::Details;
 
-use super::state::{self, Lock};
 use super::{Failure, progress, tell};
 use crate::library::create::{Options, Plan, all_cores};
 use crate::library::filter::Filter;
 use crate::library::progress::Progress;
 use crate::library::walk::{Source, Walked, walk};
+use crate::state::{self, Lock};
 
 /// FAT keeps times to two seconds; every other file system is finer.
 const COARSEST_TIME: Duration = Duration::from_secs(2);

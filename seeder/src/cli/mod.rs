@@ -28,7 +28,6 @@ pub mod seed;
 pub mod session;
 pub mod share;
 pub mod show;
-pub mod state;
 pub mod steer;
 pub mod top;
 pub mod treatment;
@@ -42,6 +41,8 @@ use clap::{CommandFactory as _, Parser as _};
 pub use edge::command::{Failure, print, tell};
 
 pub use crate::api::lines as events;
+use crate::library::torrent_file::ReadError;
+use crate::state::StateError;
 
 /// A full BitTorrent peer for the people you know: makes torrents, seeds them, downloads them.
 #[derive(Debug, clap::Parser)]
@@ -108,6 +109,18 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man(man::Args),
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::failed(error)
+    }
 }
 
 /// The whole program: reads what was typed, does it, says how it ended.

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::config::FileFlag;
-use super::flags::{DEFAULT_PORT, Encryption, PortFlags, Transport, everywhere};
-use super::{Failure, print, session, state, tell, web_seed};
+use super::flags::{Encryption, PortFlags, Transport};
+use super::{Failure, print, session, tell, web_seed};
 use crate::api::{Admin, Api, Ports, Token};
-use crate::config::{Config, File};
+use crate::config::{Config, DEFAULT_PORT, File, everywhere};
 use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::state;
 use crate::web::WebServer;
 
 /// The database's name in the state folder.
@@ -152,24 +153,30 @@ async fn serve(args: &Args, file: File, config: Config, folder: &Folder) -> Resu
             return Err(failure);
         }
     };
-    match announce(args, &engine, &ports, web.as_ref()) {
+    let ended = match announce(args, &engine, &ports, web.as_ref()) {
         // Whoever read our addresses needs no more of them; the seeder is still wanted.
-        Ok(()) | Err(Failure::Closed) => (),
-        Err(failure) => return Err(failure),
-    }
-    let mut file = file;
-    loop {
-        tokio::select! {
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => file = reload(args, file, &engine).await,
+        Ok(()) | Err(Failure::Closed) => {
+            stay(args, file, &engine, &mut signals).await;
+            Ok(())
         }
-    }
+        Err(failure) => Err(failure),
+    };
     info!("asked to stop");
     drop(api);
     tokio::join!(ports.close(), web_seed::close(web), engine.stop());
     info!("stopped");
-    Ok(())
+    ended
+}
+
+/// Works until somebody wants it to end.
+async fn stay(args: &Args, mut file: File, engine: &Engine, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => file = reload(args, file, engine).await,
+        }
+    }
 }
 
 async fn start(config: &Config, folder: &Folder) -> Result<Engine, Failure> {

@@ -10,12 +10,13 @@ use shared::metainfo::Metainfo;
 
 use super::audience::Audience;
 use super::flags::PortFlags;
-use super::inspect::read_torrent;
 use super::session::Stop;
 use super::treatment::{CheckFlag, GiveFlags};
 use super::web_seed::{self, WebSeedFlags};
-use super::{Failure, events, print, session, state, tell};
+use super::{Failure, events, print, session, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::library::torrent_file::read_torrent;
+use crate::state;
 use crate::web::WebServer;
 
 /// Seed torrents whose content is there already; nothing is ever written to it

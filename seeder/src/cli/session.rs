@@ -12,9 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::flags::{DEFAULT_PORT, PortFlags, everywhere};
+use super::flags::PortFlags;
 use super::{Failure, tell};
 use crate::api::{Api, Ports};
+use crate::config::{DEFAULT_PORT, everywhere};
 use crate::engine::{Allocation, Engine, EngineConfig, EngineError, Event, Limits, Rates};
 
 /// Requests to stop that come so soon after the first are the same one.

@@ -23,11 +23,12 @@ use super::made::{self, Made};
 use super::reach::{self, Scope};
 use super::session;
 use super::session::Stop;
-use super::state::Lock;
 use super::treatment::GiveFlags;
 use super::web_seed::{self, WebSeedFlags};
-use super::{Failure, create, print, qr, state, tell};
+use super::{Failure, create, print, qr, tell};
 use crate::engine::{AddTorrent, Engine, Event, Mode, Options, Source, TorrentKey};
+use crate::state;
+use crate::state::Lock;
 use crate::web;
 
 /// The tracker's port for everyone (DESIGN §2), unless it is taken.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::inspect::read_torrent;
 use super::progress::{rate, watch};
 use super::{Failure, print, tell};
 use crate::library::create::all_cores;
 use crate::library::progress::Progress;
+use crate::library::torrent_file::read_torrent;
 use crate::library::verify::{FileReport, FileState, Report, check};
 
 #[derive(Clone, Debug, clap::Args)]

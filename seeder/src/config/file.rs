@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::flags::{DEFAULT_PORT, everywhere};
+use super::{DEFAULT_PORT, everywhere};
 
 /// The whole of what can be set. `seeder config print` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

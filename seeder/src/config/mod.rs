@@ -6,7 +6,7 @@ mod file;
 mod tests;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,17 @@ use crate::web::WebSettings;
 
 /// The one variable that is no setting: it names the file.
 pub const CONFIG_VARIABLE: &str = "SEEDER__CONFIG";
+
+/// The port of everyone's peers (DESIGN §2), unless said otherwise.
+pub const DEFAULT_PORT: u16 = 16_881;
+
+/// One port on every address of both families.
+pub fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::UNSPECIFIED, port).into(),
+        (Ipv6Addr::UNSPECIFIED, port).into(),
+    ]
+}
 
 const NAMES: Names = Names {
     program: "SEEDER",

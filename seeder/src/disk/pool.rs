@@ -47,6 +47,12 @@ impl FilePool {
         }
     }
 
+    /// How many stand open.
+    pub(crate) fn count(&self) -> usize {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.files.len()
+    }
+
     /// The file, if it stands open.
     pub(super) fn get(&self, slot: Slot) -> Option<Arc<OpenFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -256,12 +256,17 @@ impl Driver {
 
     /// A web seed said something: when it begins to rest, why is told, once.
     pub(super) fn web_spoke(&mut self, peer: PeerKey, messages: &[Message]) {
-        if !matches!(messages, [Message::Choke]) {
-            return;
-        }
         let Some(seed) = self.webs.behind(peer) else {
             return;
         };
+        let payload = |message: &Message| match message {
+            Message::Piece { data, .. } => data.len() as u64,
+            _ => 0,
+        };
+        self.shared.tally.web_took(messages.iter().map(payload).sum());
+        if !matches!(messages, [Message::Choke]) {
+            return;
+        }
         let why = web_seed::remembered(&seed.memory).trouble.clone();
         if let Some(why) = why.filter(|why| seed.told.as_ref() != Some(why)) {
             seed.told = Some(why.clone());

@@ -72,8 +72,11 @@ impl Table {
             descriptors_max: self.shared.descriptors.all as u64,
             wasted: self.shared.wasted.load(Relaxed),
             web_uploaded: self.shared.web_given.load(Relaxed),
+            open_files: self.shared.pool.count() as u64,
+            remembers: self.keeper.is_some(),
             ..EngineFacts::default()
         };
+        self.shared.tally.put_into(&mut facts);
         for entry in self.torrents.values() {
             let live = entry.live();
             let counted = match entry.stage(&live) {

@@ -191,6 +191,7 @@ impl Table {
             self.by_hash.remove(hash);
             self.by_mask.remove(&crate::net::encryption::Mask::of(*hash));
         }
+        self.shared.tally.remember(&entry.spec.counters);
         info!(torrent = %entry.spec.label, "removed");
         if let Err(error) = &result {
             warn!(torrent = %entry.spec.label, %error, "not everything of it could be deleted");

@@ -23,6 +23,7 @@ use crate::discovery::trackers::{self, TrackerEvent, Trackers};
 use crate::disk::{Devices, FilePool, Opened, Opening};
 use crate::driver::{CREDIT_UNIT, lacks};
 use crate::library::progress::Progress;
+use crate::metrics::Tally;
 use crate::net::dialer::Dialer;
 use crate::net::encryption::Secrecy;
 use crate::net::places::{Place, Places};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) wasted: AtomicU64,
     /// Payload given to web clients.
     pub(crate) web_given: AtomicU64,
+    pub(crate) tally: Tally,
     pub(crate) stop: CancellationToken,
     pub(super) descriptors: Descriptors,
     /// Files that may stand open.
@@ -119,6 +121,7 @@ impl Shared {
             connections_per_torrent: AtomicUsize::new(connections_per_torrent(&config.rates)),
             wasted: AtomicU64::new(0),
             web_given: AtomicU64::new(0),
+            tally: Tally::default(),
             stop: CancellationToken::new(),
             descriptors,
             open_files,

@@ -196,6 +196,8 @@ pub struct EngineFacts {
     pub downloaded: u64,
     /// Payload given to web clients, which no tracker hears of.
     pub web_uploaded: u64,
+    /// Payload that came from web seeds; `downloaded` holds it too.
+    pub web_downloaded: u64,
     /// Payload that was thrown away: wrong, or there already.
     pub wasted: u64,
     pub upload_rate: u64,
@@ -218,7 +220,10 @@ pub struct EngineFacts {
     /// Announces that wait or travel.
     pub announces_open: u64,
     pub bans: u64,
-    /// Files that may stand open, the process's descriptors in all.
+    /// Torrents are taken up again after a restart.
+    pub remembers: bool,
+    /// Files of torrents that stand open, how many may, the process's descriptors in all.
+    pub open_files: u64,
     pub open_files_max: u64,
     pub descriptors_max: u64,
 }

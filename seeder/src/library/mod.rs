@@ -14,5 +14,6 @@ pub mod parts;
 pub mod piece_length;
 pub mod progress;
 pub mod reader;
+pub mod torrent_file;
 pub mod verify;
 pub mod walk;

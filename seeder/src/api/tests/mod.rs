@@ -110,6 +110,16 @@ impl House {
             body: body.collect().await.unwrap().to_bytes().to_vec(),
         }
     }
+
+    /// Adds the torrent of one byte, resting.
+    async fn with_torrent(&self) -> String {
+        let path = format!("/torrents?paused=true&root={}", self.folder.path().display());
+        let answer = self
+            .send("POST", &path, "application/x-bittorrent", TORRENT)
+            .await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.value()["info_hash_v1"].as_str().unwrap().to_owned()
+    }
 }
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {

@@ -1,5 +1,7 @@
 //! The same over real sockets: the owner's over `control.sock`, anyone's over the port.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use edge::client::{Client, ClientError, Payload};
 use edge::control;
@@ -81,6 +83,30 @@ async fn a_second_process_of_a_folder_has_a_socket_of_its_own() {
     assert_eq!(answer.status, 200);
     second.close().await;
     assert_eq!(control::names(folder).unwrap(), [control::NAME]);
+}
+
+#[tokio::test]
+async fn events_are_told_as_they_happen_and_the_stream_ends_with_the_program() {
+    let open = Open::new().await;
+    let client = open.client().await;
+    let mut lines = client.follow("/events").await.unwrap();
+    let mut next = async || {
+        let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await;
+        line.unwrap()
+            .unwrap()
+            .map(|line| serde_json::from_slice::<Value>(&line).unwrap())
+    };
+    assert_eq!(next().await.unwrap()["event"], "listening");
+    let hash = open.house.with_torrent().await;
+    let added = loop {
+        let line = next().await.unwrap();
+        if line["event"] == "added" {
+            break line;
+        }
+    };
+    assert_eq!((&added["name"], &added["info_hash"]), (&"a".into(), &hash.into()));
+    open.ports.close().await;
+    while next().await.is_some() {}
 }
 
 #[tokio::test]

@@ -1,16 +1,30 @@
 //! The folder that holds what must outlive a process: one place a person, one owner a torrent.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha1::{Digest as _, Sha1};
 use shared::id::InfoHash;
 
-use super::Failure;
+/// The state folder cannot be used, or somebody else uses it.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("neither XDG_STATE_HOME nor HOME names a folder; say --data DIR")]
+    Nowhere,
+    #[error("cannot make the folder {}: {source}; say --data DIR", path.display())]
+    Make { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("another process is at work on this already ({} is locked); wait for it or stop it", path.display())]
+    Held { path: PathBuf },
+}
 
 /// The state folder: what was asked for, or the place where the system keeps a program's state. It need not exist.
-pub fn chosen(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+pub fn chosen(asked: Option<&Path>) -> Result<PathBuf, StateError> {
     match asked {
         Some(folder) => Ok(folder.to_owned()),
         None => default_folder(|name| std::env::var_os(name).map(PathBuf::from)),
@@ -18,40 +32,38 @@ pub fn chosen(asked: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// The state folder, made when missing.
-pub fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+pub fn folder(asked: Option<&Path>) -> Result<PathBuf, StateError> {
     let folder = chosen(asked)?;
     make(&folder)?;
     folder
         .canonicalize()
-        .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))
+        .map_err(|source| StateError::Open { path: folder, source })
 }
 
-fn default_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, Failure> {
+fn default_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, StateError> {
     // The base directory rules of freedesktop.org: a relative path is to be ignored.
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("kinswarm"))
-        .ok_or_else(|| Failure::failed("neither XDG_STATE_HOME nor HOME names a folder; say --data DIR"))
+        .ok_or(StateError::Nowhere)
 }
 
 /// Makes a folder and those above it, for the owner alone: what a family shares is nobody else's business.
-pub fn make(folder: &Path) -> Result<(), Failure> {
+pub fn make(folder: &Path) -> Result<(), StateError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|error| {
-            Failure::Failed(format!(
-                "cannot make the folder {}: {error}; say --data DIR",
-                folder.display()
-            ))
+        .map_err(|source| StateError::Make {
+            path: folder.to_owned(),
+            source,
         })
 }
 
 /// What is remembered of torrents whose content lies in one folder, and the sole right to work on one of them there: two
 /// processes may fetch two torrents, or one torrent to two folders, but not one to one.
-pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Vec<Lock>), Failure> {
+pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Vec<Lock>), StateError> {
     let id = id_of(content);
     let folder = data.join("places").join(&id);
     make(&folder)?;
@@ -68,11 +80,14 @@ pub fn id_of(path: &Path) -> String {
 }
 
 /// Writes a file whole or not at all: a reader never finds half of it.
-pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+pub fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let written = fs::write(&part, content).and_then(|()| fs::rename(&part, path));
-    written.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+    written.map_err(|source| StateError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A name that nobody else holds while this lives, even after a crash of the last holder.
@@ -82,7 +97,7 @@ pub struct Lock {
 }
 
 /// Takes a name in the state folder, or says that another process holds it.
-pub fn lock(folder: &Path, name: &str) -> Result<Lock, Failure> {
+pub fn lock(folder: &Path, name: &str) -> Result<Lock, StateError> {
     let locks = folder.join("locks");
     make(&locks)?;
     let path = locks.join(format!("{name}.lock"));
@@ -91,14 +106,14 @@ pub fn lock(folder: &Path, name: &str) -> Result<Lock, Failure> {
         .truncate(false)
         .write(true)
         .open(&path);
-    let file = file.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let file = match file {
+        Ok(file) => file,
+        Err(source) => return Err(StateError::Open { path, source }),
+    };
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(Failure::Failed(format!(
-            "another process is at work on this already ({} is locked); wait for it or stop it",
-            path.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(Failure::Failed(format!("{}: {error}", path.display()))),
+        Err(TryLockError::WouldBlock) => Err(StateError::Held { path }),
+        Err(TryLockError::Error(source)) => Err(StateError::Open { path, source }),
     }
 }
 
