@@ -184,7 +184,7 @@ fn a_second_run_on_one_folder_is_refused() {
     let second = house
         .owner
         .tries(&["run", "--listen", "127.0.0.1:0", "--admin", "off"]);
-    complains(&second, 1, &["state", "already"]);
+    complains(&second, 1, &["state", "belongs to a running seeder", "stop it"]);
     let port = house.admin.to_string();
     let other = Owner::of(album.place("other-state"));
     let same_port = other.tries(&["run", "--listen", "127.0.0.1:0", "--admin", &port]);

@@ -100,12 +100,15 @@ pub(crate) fn second_torrent(album: &Album, name: &str) -> PathBuf {
 
 #[track_caller]
 pub(crate) fn seeds(owner: &Owner, album: &Album, torrents: &[&Path]) -> Running {
-    owner
+    let running = owner
         .program(&["seed", "--json", "--listen", "127.0.0.1:0"])
         .args(torrents)
         .arg("--content")
         .arg(album.place("home"))
-        .start()
+        .start();
+    // It says so when it has all of them.
+    running.wait_for_json("listen", LIMIT);
+    running
 }
 
 #[test]
@@ -382,7 +385,8 @@ fn a_run_fetches_what_is_added_and_deletes_it_only_when_told_twice() {
     let _running = owner.run();
     let magnet = format!("magnet:?xt=urn:btih:{}&x.pe={listen}", info_hash(&torrent));
     owner
-        .program(&["add", &magnet, "--into"])
+        .program(&["add", &magnet])
+        .arg("--into")
         .arg(album.place("into"))
         .run(LIMIT)
         .succeeded();
