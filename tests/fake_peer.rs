@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::id::{InfoHash, PeerId};
 use shared::peer_wire::{HANDSHAKE_LENGTH, Handshake, Message, Reserved, Span};
+use socket2::{Domain, Socket, Type};
 
 use crate::rig::Deadline;
 
@@ -34,6 +35,16 @@ impl FakePeer {
     pub fn dial(address: SocketAddr, info_hash: InfoHash) -> Self {
         let stream = TcpStream::connect(address).expect("the peer listens");
         Self::shake(stream, info_hash).expect("the peer shakes hands")
+    }
+
+    /// The same from a loopback address of its own: somebody from another household.
+    #[track_caller]
+    pub fn dial_from(from: IpAddr, address: SocketAddr, info_hash: InfoHash) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        let bound = socket.bind(&SocketAddr::new(from, 0).into());
+        bound.expect("an address of this machine");
+        socket.connect(&address.into()).expect("the peer listens");
+        Self::shake(socket.into(), info_hash).expect("the peer shakes hands")
     }
 
     fn shake(mut stream: TcpStream, info_hash: InfoHash) -> io::Result<Self> {

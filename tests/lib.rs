@@ -2,6 +2,7 @@
 
 pub mod measure;
 
+pub mod extremes;
 pub mod fake_member;
 pub mod fake_peer;
 pub mod fake_web_seed;

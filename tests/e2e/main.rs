@@ -11,6 +11,7 @@ mod contract;
 mod crossing;
 mod daemon;
 mod disks;
+mod extremes;
 mod kills;
 mod kills_of_the_tracker;
 mod members;

@@ -293,7 +293,7 @@ fn trackers<'a>(f: &mut fmt::Formatter<'_>, tiers: impl Iterator<Item = &'a [Str
 
 /// Files under their folders, in the order of the torrent; after so many lines the rest is only counted.
 fn tree(f: &mut fmt::Formatter<'_>, info: &Info, limit: usize) -> fmt::Result {
-    let (mut above, mut lines) = (&[][..], 0);
+    let (mut above, mut lines) = (Vec::new(), 0);
     for (shown, file) in content(info).enumerate().take_while(|_| !info.is_single_file()) {
         if lines >= limit {
             return fact(
@@ -305,10 +305,11 @@ fn tree(f: &mut fmt::Formatter<'_>, info: &Info, limit: usize) -> fmt::Result {
                 ),
             );
         }
-        let (name, folders) = file.path.components().split_last().ok_or(fmt::Error)?;
+        let mut folders: Vec<&str> = file.path.components().collect();
+        let name = folders.pop().ok_or(fmt::Error)?;
         let same = folders
             .iter()
-            .zip(above)
+            .zip(&above)
             .take_while(|(one, other)| one == other)
             .count();
         for (depth, folder) in folders.iter().enumerate().skip(same) {

@@ -134,7 +134,7 @@ impl Storage {
         }
         self.change_places(|places| _ = places.renamed.insert(file, to.to_owned()));
         let now = self.stat(file);
-        let before = self.stamps().get(file).copied().flatten();
+        let before = self.stamp_of(file);
         if now.zip(before).is_some_and(|(now, before)| now.agrees(&before)) {
             if let Some(known) = self.known().stamps.get_mut(file) {
                 *known = now;

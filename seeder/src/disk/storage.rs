@@ -219,6 +219,11 @@ impl Storage {
         self.known().stamps.to_vec()
     }
 
+    /// How this file was when it was last looked at.
+    pub(super) fn stamp_of(&self, file: usize) -> Option<Stamp> {
+        self.known().stamps.get(file).copied().flatten()
+    }
+
     /// Looks at size and times of every file.
     pub(super) fn survey(&self) {
         let stamps = (0..self.info.files().len()).map(|file| self.stat(file));
@@ -232,8 +237,14 @@ impl Storage {
         if kind != FileKind::Regular {
             return None;
         }
-        let facts = std::fs::metadata(self.path(file)).ok();
-        Some(Stamp::of(&facts.filter(Metadata::is_file)?))
+        let places = self.places();
+        let facts = std::fs::metadata(places.named(&self.info, file));
+        // Only a file that is not where we would have put it may lie under a name of its maker's.
+        let facts = match facts {
+            Err(_) if self.is_sealed() => std::fs::metadata(self.path(file)),
+            facts => facts,
+        };
+        Some(Stamp::of(&facts.ok().filter(Metadata::is_file)?))
     }
 
     /// From now on nothing is written; files that change by another's hand are noticed, also those that changed since our
@@ -288,15 +299,19 @@ impl Storage {
         self.tools.pool.close_all(self.number);
     }
 
-    /// Makes the target folder and the files that no piece covers, and gives files their room if they are to have it at once,
-    /// so that trouble with the target is known before anything is fetched.
+    /// Makes the target folder and the files that no piece covers, where they are missing, and gives files their room if they
+    /// are to have it at once, so that trouble with the target is known before anything is fetched.
     pub fn prepare(&self) -> Result<(), StorageError> {
         let places = self.places();
         std::fs::create_dir_all(&places.root)
             .map_err(|source| StorageError::io(places.root.clone(), source))?;
         let full = self.tools.allocation == Allocation::Full;
         for (number, file) in self.info.files().iter().enumerate() {
-            let now = file.length == 0 || (full && !places.aside.contains(&number));
+            let now = if file.length == 0 {
+                self.stat(number).is_none()
+            } else {
+                full && !places.aside.contains(&number)
+            };
             if file.kind == FileKind::Regular && now {
                 self.open_to_write(number)?;
             }
@@ -351,10 +366,8 @@ impl Storage {
         if self.vouches(address, length, &seen) {
             return Ok(());
         }
-        let known = self.stamps();
-        let now = |file: usize| known.get(file).copied().flatten();
         for (file, stamp) in &seen {
-            if now(*file) != Some(*stamp) {
+            if self.stamp_of(*file) != Some(*stamp) {
                 self.forget(*file, Some(*stamp));
             }
         }
@@ -492,10 +505,9 @@ impl Storage {
     /// Are the files of a piece as they were when it was hashed?
     fn is_as_known(&self, piece: PieceIndex) -> bool {
         let (start, length) = self.extent(piece);
-        let stamps = self.stamps();
         self.layout()
             .files(start, length)
-            .all(|file| stamps.get(file).copied().flatten() == self.stat(file))
+            .all(|file| self.stamp_of(file) == self.stat(file))
     }
 
     /// Writes parts that follow one another from `address`, padding left out.

@@ -108,7 +108,6 @@ fn file(value: &Value<'_>, number: usize, named: names::Named) -> Result<File, M
     let bitcomet = named
         .path
         .components()
-        .iter()
         .any(|name| name.contains(BITCOMET_PADDING));
     let link = link(value, attributes, number)?;
     let kind = match &link {

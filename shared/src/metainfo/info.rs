@@ -14,7 +14,7 @@ use crate::id::{InfoHash, InfoHashV2};
 use crate::merkle::{self, Layers, Trees};
 
 use super::layers;
-use super::names::{self, SafePath};
+use super::names::{self, Original, SafePath};
 use super::{MetainfoError, file_list, file_tree, hybrid, outer};
 
 /// What a file in the list is.
@@ -42,11 +42,19 @@ pub struct File {
     pub pieces_root: Option<[u8; 32]>,
     /// Where a symbolic link leads, from the torrent's root folder.
     pub link: Option<SafePath>,
-    /// The components as the maker wrote them, if this system can hold them.
-    pub(super) original: Option<Vec<String>>,
+    pub(super) original: Original,
 }
 
 impl File {
+    /// The names in the path that its maker gave it, if this system can hold them.
+    fn original_components(&self) -> Option<std::str::Split<'_, char>> {
+        match &self.original {
+            Original::Same => Some(self.path.components()),
+            Original::Other(path) => Some(path.split('/')),
+            Original::Impossible => None,
+        }
+    }
+
     /// Padding that nobody has named.
     pub(super) fn padding(length: u64, number: usize) -> Self {
         let name = number.to_string();
@@ -58,7 +66,7 @@ impl File {
             executable: false,
             pieces_root: None,
             link: None,
-            original: None,
+            original: Original::Impossible,
         }
     }
 }
@@ -127,11 +135,7 @@ impl Info {
         } else {
             Trees::default()
         };
-        let visible = listing
-            .files
-            .iter_mut()
-            .filter(|file| file.kind != FileKind::Padding);
-        names::make_unique(visible.map(|file| &mut file.path))?;
+        make_unique(&mut listing.files)?;
         let sha1 = InfoHash(Sha1::digest(info.raw()).into());
         let own_name = listing
             .files
@@ -143,7 +147,7 @@ impl Info {
             name: own_name
                 .or_else(|| names::safe_name(raw_name))
                 .unwrap_or_else(|| HEXLOWER.encode(&sha1.0)),
-            original_name: names::plain(raw_name),
+            original_name: names::plain(raw_name).map(str::to_owned),
             v1: v1.then_some(sha1),
             v2: v2.then(|| InfoHashV2(Sha256::digest(info.raw()).into())),
             private: info
@@ -244,9 +248,12 @@ impl Info {
         let folder = if self.single {
             None
         } else {
-            Some(self.original_name.as_ref()?)
+            Some(self.original_name.as_deref()?)
         };
-        let path: PathBuf = folder.into_iter().chain(file.original.as_ref()?).collect();
+        if file.original == Original::Same && folder.is_none_or(|folder| folder == self.name) {
+            return None;
+        }
+        let path: PathBuf = folder.into_iter().chain(file.original_components()?).collect();
         (path != self.disk_path(file)).then_some(path)
     }
 
@@ -315,6 +322,24 @@ fn listing(info: &Value<'_>, v2: bool, piece_length: u32) -> Result<(Listing, bo
             Ok((hybrid::merge(&list, &tree, u64::from(piece_length))?, true))
         }
     }
+}
+
+/// Gives every file that is seen a path of its own.
+fn make_unique(files: &mut [File]) -> Result<(), MetainfoError> {
+    let seen = |(_, file): &(usize, &File)| file.kind != FileKind::Padding;
+    let numbered = files.iter().enumerate().filter(seen);
+    let (numbers, paths): (Vec<usize>, Vec<&SafePath>) =
+        numbered.map(|(number, file)| (number, &file.path)).unzip();
+    for (place, path) in names::make_unique(&paths)? {
+        let file = numbers.get(place).and_then(|number| files.get_mut(*number));
+        if let Some(file) = file {
+            let before = std::mem::replace(&mut file.path, path);
+            if file.original == Original::Same {
+                file.original = Original::Other(before.to_string().into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives every file its place.

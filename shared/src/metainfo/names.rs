@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Component, Path, PathBuf};
 
 use super::MetainfoError;
@@ -29,8 +30,10 @@ const COMPONENT_COST: usize = 32;
 const NAMES_MAX: usize = 64 * 1024 * 1024;
 
 /// A path below the folder that content is kept in. Each component is an ordinary name; none leads up or out.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SafePath(Vec<String>);
+///
+/// One text with `/` between the names, none of which holds any: torrents have hundreds of thousands of these.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SafePath(Box<str>);
 
 impl SafePath {
     /// Takes components of which each has been made safe; cuts them where the path is too long in all.
@@ -44,50 +47,86 @@ impl SafePath {
                 *component = shortened(component, share);
             }
         }
-        Self(components)
+        Self(components.join("/").into())
     }
 
     /// The components from the top down; at least one.
-    pub fn components(&self) -> &[String] {
-        &self.0
+    pub fn components(&self) -> std::str::Split<'_, char> {
+        self.0.split('/')
+    }
+
+    /// The last component, and those above it.
+    fn split_last(&self) -> (&str, Option<&str>) {
+        match self.0.rsplit_once('/') {
+            Some((folders, name)) => (name, Some(folders)),
+            None => (&self.0, None),
+        }
+    }
+
+    /// The same with another last component.
+    fn renamed(&self, name: &str) -> Self {
+        let folders = self.split_last().1;
+        Self(
+            folders
+                .into_iter()
+                .chain([name])
+                .collect::<Vec<_>>()
+                .join("/")
+                .into(),
+        )
     }
 
     /// The relative path in the form of this system.
     pub fn to_path_buf(&self) -> PathBuf {
-        self.0.iter().collect()
+        self.components().collect()
     }
 
     /// The same path inside a folder, which is safe by itself.
     pub(super) fn below(&self, folder: &str) -> Self {
-        Self(
-            std::iter::once(folder.to_owned())
-                .chain(self.0.iter().cloned())
-                .collect(),
-        )
+        Self([folder, &self.0].join("/").into())
     }
 }
 
-/// Which path a file gets, and which its maker meant where that differs.
+/// Where the maker of a torrent had a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Original {
+    /// Where we have it too.
+    Same,
+    /// Elsewhere: components of which each is an ordinary name on this system, with `/` between them.
+    Other(Box<str>),
+    /// Where this system can have no file.
+    Impossible,
+}
+
+/// Which path a file gets, and which its maker meant.
 pub(super) struct Named {
     pub(super) path: SafePath,
-    pub(super) original: Option<Vec<String>>,
+    pub(super) original: Original,
 }
 
 /// Makes a path of raw components safe.
 pub(super) fn named<'a>(raw: impl Iterator<Item = &'a [u8]> + Clone) -> Named {
     let path = SafePath::new(raw.clone().map(safe_component).collect());
-    let original: Option<Vec<String>> = raw.map(plain).collect();
-    Named { path, original }
+    let original: Option<Vec<&str>> = raw.map(plain).collect();
+    let original = original.map(|components| components.join("/"));
+    Named {
+        original: match original {
+            None => Original::Impossible,
+            Some(original) if *original == *path.0 => Original::Same,
+            Some(original) => Original::Other(original.into()),
+        },
+        path,
+    }
 }
 
 /// A name as it is, if this system can hold it as one component that leads neither up nor out.
-pub(super) fn plain(raw: &[u8]) -> Option<String> {
+pub(super) fn plain(raw: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(raw)
         .ok()
         .filter(|name| !name.contains('\0'))?;
     let mut components = Path::new(name).components();
     let ordinary = matches!(components.next(), Some(Component::Normal(only)) if only == name);
-    (ordinary && components.next().is_none()).then(|| name.to_owned())
+    (ordinary && components.next().is_none()).then_some(name)
 }
 
 /// Counts what the names of a torrent cost, since a deep folder is written once but repeated in the path of every file.
@@ -113,7 +152,7 @@ impl Budget {
 
 impl fmt::Display for SafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("/"))
+        f.write_str(&self.0)
     }
 }
 
@@ -221,21 +260,47 @@ fn front(name: &str, limit: usize) -> &str {
     name.get(..end).unwrap_or_default()
 }
 
-/// Gives every file a path of its own, also where a file system does not tell large letters from small. Folders keep
-/// their names, files in their way get a number.
-pub(super) fn make_unique<'a>(paths: impl Iterator<Item = &'a mut SafePath>) -> Result<(), MetainfoError> {
-    let mut paths: Vec<&mut SafePath> = paths.collect();
+/// Finds for every file a path of its own, also where a file system does not tell large letters from small. Folders keep
+/// their names, files in their way get a number. Returns the files that need another path, with that.
+pub(super) fn make_unique(paths: &[&SafePath]) -> Result<Vec<(usize, SafePath)>, MetainfoError> {
+    if are_unique(paths) {
+        return Ok(Vec::new());
+    }
     let mut tree = Tree::default();
     let folders: Vec<u32> = paths.iter().map(|path| tree.folder(path)).collect();
-    let mut collisions = 0;
-    for (path, folder) in paths.iter_mut().zip(folders) {
-        let Some(name) = path.0.last_mut() else { continue };
-        if tree.take(folder, name) {
-            continue;
+    let (mut changed, mut collisions) = (Vec::new(), 0);
+    for (number, (path, folder)) in paths.iter().zip(folders).enumerate() {
+        let (name, _) = path.split_last();
+        if !tree.take(folder, name) {
+            let name = tree.free_name(folder, name, &mut collisions)?;
+            changed.push((number, path.renamed(&name)));
         }
-        *name = tree.free_name(folder, name, &mut collisions)?;
     }
-    Ok(())
+    Ok(changed)
+}
+
+/// Is it certain that all paths are unique already? As it nearly always is, and told by a digest of each, a tenth of what a
+/// tree of all names needs. Two that share one by chance, or on purpose, only cost the longer way.
+fn are_unique(paths: &[&SafePath]) -> bool {
+    let (mut files, mut folders) = (Vec::with_capacity(paths.len()), Vec::new());
+    let mut above: Option<&str> = None;
+    for path in paths {
+        let mut digest = DefaultHasher::new();
+        let mut components = path.components().peekable();
+        let new_folder = path.split_last().1 != above;
+        while let Some(name) = components.next() {
+            name.to_lowercase().hash(&mut digest);
+            if components.peek().is_none() {
+                files.push(digest.finish());
+            } else if new_folder {
+                folders.push(digest.finish());
+            }
+        }
+        above = path.split_last().1;
+    }
+    files.sort_unstable();
+    let distinct = files.windows(2).all(|pair| pair.first() != pair.last());
+    distinct && folders.iter().all(|folder| files.binary_search(folder).is_err())
 }
 
 /// The names that are taken, folder by folder, in small letters.
@@ -247,8 +312,8 @@ struct Tree {
 impl Tree {
     /// The folder that a path lies in, as a number; makes it where it is missing.
     fn folder(&mut self, path: &SafePath) -> u32 {
-        let folders = path.0.split_last().map_or(&[][..], |(_, folders)| folders);
-        folders.iter().fold(0, |parent, name| {
+        let folders = path.split_last().1.into_iter().flat_map(|above| above.split('/'));
+        folders.fold(0, |parent, name| {
             let next = u32::try_from(self.names.len())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
@@ -363,15 +428,21 @@ mod tests {
     fn a_hundred_long_folders_still_fit_a_path() {
         let path = SafePath::new(vec!["x".repeat(240); 100]);
         assert!(path.to_string().len() <= PATH_MAX);
-        assert_eq!(path.components().len(), 100);
+        assert_eq!(path.components().count(), 100);
     }
 
     #[track_caller]
     fn unique(before: &[&str], after: &[&str]) {
         let path = |text: &&str| SafePath::new(text.split('/').map(str::to_owned).collect());
-        let mut paths: Vec<SafePath> = before.iter().map(path).collect();
-        make_unique(paths.iter_mut()).unwrap();
+        let paths = made_unique(before.iter().map(path).collect()).unwrap();
         assert_eq!(paths.iter().map(ToString::to_string).collect::<Vec<_>>(), after);
+    }
+
+    fn made_unique(mut paths: Vec<SafePath>) -> Result<Vec<SafePath>, MetainfoError> {
+        for (number, path) in make_unique(&paths.iter().collect::<Vec<_>>())? {
+            paths[number] = path;
+        }
+        Ok(paths)
     }
 
     #[test]
@@ -396,8 +467,7 @@ mod tests {
 
     #[test]
     fn a_torrent_of_nothing_but_duplicates_is_refused() {
-        let mut paths = vec![SafePath::new(vec!["a.txt".to_owned()]); 34];
-        let error = make_unique(paths.iter_mut()).unwrap_err();
+        let error = made_unique(vec![SafePath::new(vec!["a.txt".to_owned()]); 34]).unwrap_err();
         assert_eq!(error, MetainfoError::TooManyDuplicates("a.txt".to_owned()));
     }
 
@@ -414,8 +484,7 @@ mod tests {
         #[test]
         fn no_two_files_share_a_path(names in prop::collection::vec("[aA.]{1,2}(/[aA.]{1,2}){0,2}", 1..12)) {
             let path = |text: &String| SafePath::new(text.split('/').map(|name| safe_component(name.as_bytes())).collect());
-            let mut paths: Vec<SafePath> = names.iter().map(path).collect();
-            make_unique(paths.iter_mut()).unwrap();
+            let paths = made_unique(names.iter().map(path).collect()).unwrap();
             let texts: Vec<String> = paths.iter().map(|path| path.to_string().to_lowercase()).collect();
             for (index, text) in texts.iter().enumerate() {
                 let folder = format!("{text}/");
