@@ -38,6 +38,8 @@ impl Driver {
     pub(super) fn dial(&mut self, address: SocketAddr) {
         let (shared, spec, ours) = (Arc::clone(&self.shared), Arc::clone(&self.spec), self.handshake());
         self.jobs.spawn(async move {
+            // Who only waits for his turn holds no place that somebody else could have.
+            let turn = shared.dialer.turn().await;
             let Some(place) = shared.place(address.ip()) else {
                 let refused = std::io::Error::other("no place for another connection");
                 return Job::Dialed(address, Err(refused.into()));
@@ -56,6 +58,7 @@ impl Driver {
                 }
                 (dialed, _) => dialed,
             };
+            drop(turn);
             Job::Dialed(address, dialed.map(|(line, theirs)| (line, theirs, place)))
         });
     }
@@ -71,14 +74,25 @@ impl Driver {
 
     pub(super) fn disconnect(&mut self, peer: PeerKey, why: &Why) {
         self.web_dismissed(peer, why);
-        if let Some(gone) = self.forget(peer) {
+        // Who has all that we have is told so before we part: it may wait for just that, as for another copy of the torrent.
+        let gone = match why {
+            Why::BothSeeds => self.let_go(peer),
+            _ => self.forget(peer),
+        };
+        if let Some(gone) = gone {
             debug!(address = %gone.address, %why, torrent = %self.spec.label, "disconnected");
         }
     }
 
     pub(super) fn forget(&mut self, peer: PeerKey) -> Option<Peer> {
-        let gone = self.peers.remove(&peer)?;
+        let gone = self.let_go(peer)?;
         gone.pipe.abort();
+        Some(gone)
+    }
+
+    /// Its pipe ends once what stands in it has left.
+    fn let_go(&mut self, peer: PeerKey) -> Option<Peer> {
+        let gone = self.peers.remove(&peer)?;
         self.webs.left(peer);
         Some(gone)
     }

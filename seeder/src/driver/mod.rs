@@ -97,6 +97,8 @@ pub(crate) struct Rested {
     pub(crate) opened: Option<Opened>,
     /// They were written to until the end.
     pub(crate) written: bool,
+    /// It super-seeded until others had everything.
+    pub(crate) shown: bool,
     /// Why it can never become a torrent.
     pub(crate) refused: Option<String>,
 }
@@ -322,6 +324,7 @@ impl Driver {
             commands: self.commands,
             opened: self.opened,
             written,
+            shown: self.super_seeds && self.torrent.is_complete() && !self.torrent.is_super_seeding(),
             refused: self.refused,
         }
     }

@@ -11,6 +11,7 @@ use super::api::{Event, Mode, Stage, TorrentKey};
 use super::entry::{Entry, State};
 use super::process::Shared;
 use super::table::Table;
+use crate::net::home;
 use crate::store::keeper::Change;
 use crate::store::{self, CounterRow, TorrentRow};
 use crate::torrent::goals::{Given, Goals, Reached};
@@ -28,12 +29,16 @@ const SAVE_TIME_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Goals are looked at so often.
 const GOALS_EVERY: Duration = Duration::from_secs(2);
 
+/// A household's network changes once a day, if it does.
+const NETWORKS_EVERY: Duration = Duration::from_mins(1);
+
 #[derive(Debug)]
 pub(super) struct Chores {
     pub(super) rules: Vec<Rule>,
     saved: Moment,
     time_saved: Moment,
     goals: Moment,
+    networks: Moment,
 }
 
 impl Chores {
@@ -44,6 +49,7 @@ impl Chores {
             saved: now,
             time_saved: now,
             goals: now,
+            networks: now,
         }
     }
 }
@@ -73,6 +79,9 @@ impl Table {
         if !self.chores.rules.is_empty() {
             self.apply_rates();
         }
+        if due(&mut self.chores.networks, now, NETWORKS_EVERY) {
+            self.shared.gates.set_own(home::networks());
+        }
         if due(&mut self.chores.goals, now, GOALS_EVERY) {
             self.watch_goals(now).await;
         }
@@ -98,7 +107,11 @@ impl Table {
 
     /// The rates that hold now: those that were set, or what the schedule says.
     pub(super) fn apply_rates(&self) {
-        let (weekday, minute) = self.shared.clock.weekday_and_minute();
+        self.apply_rates_of(self.shared.clock.weekday_and_minute());
+    }
+
+    /// The same at this minute of the day, on this day of the week.
+    fn apply_rates_of(&self, (weekday, minute): (u8, u16)) {
         let now = schedule::at(&self.chores.rules, weekday, minute);
         let rates = &self.rates;
         let up = now.upload.map_or(rates.upload, schedule::Limit::rate);
@@ -299,5 +312,45 @@ fn counters(entry: &Entry, now: Moment) -> CounterRow {
         downloaded: sums.downloaded,
         seeding_seconds: entry.seeding_seconds(now),
         copies: entry.spec.copies().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::Rates;
+    use super::super::tests::config;
+    use super::*;
+
+    /// What the table lets through to strangers at this minute, as (up, down).
+    fn at(table: &Table, weekday: u8, hour: u16, minute: u16) -> (Option<u64>, Option<u64>) {
+        table.apply_rates_of((weekday, hour * 60 + minute));
+        let gate = &table.shared.gates.rest;
+        (gate.up.limit(), gate.down.limit())
+    }
+
+    #[tokio::test]
+    async fn a_schedule_holds_from_its_first_minute_to_its_last_and_the_usual_rates_besides() {
+        let (shared, _news) = Shared::start(&config(b'T', None), &[]).unwrap();
+        let mut table = Table::new(Arc::new(shared), None, Rates::default());
+        let usual = Rates {
+            upload: Some(100_000),
+            lan_upload: Some(7_000),
+            schedule: vec![
+                "sa,su up=off".to_owned(),
+                "mo-fr 08:00-22:00 up=20k down=30k".to_owned(),
+            ],
+            ..Rates::default()
+        };
+        table.set_rates(usual).unwrap();
+        assert_eq!(at(&table, 0, 7, 59), (Some(100_000), None));
+        assert_eq!(at(&table, 0, 8, 0), (Some(20_000), Some(30_000)));
+        assert_eq!(at(&table, 4, 21, 59), (Some(20_000), Some(30_000)));
+        assert_eq!(at(&table, 4, 22, 0), (Some(100_000), None));
+        assert_eq!(at(&table, 5, 12, 0), (None, None));
+        // At home the schedule changes nothing.
+        assert_eq!(table.shared.gates.lan.up.limit(), Some(7_000));
+        table.set_rates(Rates::default()).unwrap();
+        assert_eq!(at(&table, 0, 12, 0), (None, None));
+        assert_eq!(table.shared.gates.lan.up.limit(), None);
     }
 }

@@ -4,6 +4,8 @@ mod adding;
 mod announcing;
 mod api;
 mod bans;
+#[cfg(test)]
+mod bounds;
 mod change;
 mod chores;
 mod descriptors;

@@ -26,6 +26,7 @@ use crate::library::progress::Progress;
 use crate::metrics::Tally;
 use crate::net::dialer::Dialer;
 use crate::net::encryption::Secrecy;
+use crate::net::home;
 use crate::net::places::{Place, Places};
 use crate::net::throttle::Gates;
 use crate::net::uploader::Readers;
@@ -112,7 +113,7 @@ impl Shared {
             dialer: Dialer::new(limits.half_open, Arc::clone(&secrecy)),
             secrecy,
             web_client: OnceLock::new(),
-            gates: Gates::new(clock, []),
+            gates: Gates::new(clock, home::networks()),
             places: Places::new(connections, limits.connections_per_address),
             devices: Arc::new(Devices::new(clock, limits.disk_buffers / CREDIT_UNIT)),
             allocation: config.allocation,

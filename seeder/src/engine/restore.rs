@@ -10,16 +10,27 @@ use super::adding::parts;
 use super::api::{EngineConfig, EngineError, Mode, Options, TorrentKey};
 use super::spec::{Known, Standing, Sums};
 use super::table::Table;
-use crate::store::{Store, StoreError, TorrentRow};
+use crate::store::{Store, StoreError, TorrentRow, Unreadable};
+
+/// What the database holds, torrent by torrent.
+pub(super) type Rows = Vec<Result<TorrentRow, Unreadable>>;
 
 /// Opens the database, if the process has one, and reads all of it.
-pub(super) async fn load(config: &EngineConfig) -> Result<Option<(Store, Vec<TorrentRow>)>, EngineError> {
+pub(super) async fn load(config: &EngineConfig) -> Result<Option<(Store, Rows)>, EngineError> {
     let Some(path) = &config.store else {
         return Ok(None);
     };
     let trouble = |error: StoreError| EngineError::Store {
         path: path.clone(),
-        reason: error.to_string(),
+        reason: if error.is_damage() {
+            format!(
+                "{error}; it is damaged. Move it away, with what is called {}-wal beside it, and add the torrents again: \
+                 their files are as they were",
+                path.display()
+            )
+        } else {
+            error.to_string()
+        },
     };
     let mut store = Store::open(path).await.map_err(trouble)?;
     let rows = store.load().await.map_err(trouble)?;
@@ -28,17 +39,23 @@ pub(super) async fn load(config: &EngineConfig) -> Result<Option<(Store, Vec<Tor
 
 impl Table {
     /// Puts these torrents into the table and sets them going.
-    pub(super) async fn restore(&mut self, rows: Vec<TorrentRow>) {
+    pub(super) async fn restore(&mut self, rows: Rows) {
         for row in rows {
-            self.restore_one(row).await;
+            match row {
+                Ok(row) => self.restore_one(row).await,
+                Err(Unreadable { id, reason }) => {
+                    error!(torrent = id, reason, "a torrent of the database cannot be read, and stays there");
+                    self.skip(TorrentKey(id));
+                }
+            }
         }
     }
 
     async fn restore_one(&mut self, row: TorrentRow) {
         let key = TorrentKey(row.id);
         let Some((known, peers)) = row.source.as_ref().and_then(|source| read(key, source)) else {
-            // It stays in the database: a later version may read it.
-            error!(torrent = row.id, "a torrent of the database cannot be read");
+            // A later version may read it.
+            error!(torrent = row.id, "a torrent of the database cannot be read, and stays there");
             self.skip(key);
             return;
         };

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error};
 
-use super::api::{AddError, AddTorrent, Check, Mode, TorrentKey, TorrentStatus};
+use super::api::{AddError, AddTorrent, Check, Mode, Options, TorrentKey, TorrentStatus};
 use super::change::{Change, ChangeError, Content, Rates};
 use super::entry::{Answer, Awake, Entry, Looking, State};
 use super::learning::{Learned, leave_alone};
@@ -358,6 +358,7 @@ impl Table {
             return;
         };
         entry.spec.set_live(None);
+        let shown = rested.as_ref().is_ok_and(|rested| rested.shown);
         let mut late = None;
         let state = match rested {
             Ok(Rested {
@@ -385,6 +386,13 @@ impl Table {
             }
         };
         entry.set_state(state);
+        if shown {
+            // Others have everything by now; to begin anew would only slow them down.
+            let mut options = Options::clone(&entry.spec.options());
+            options.super_seed = false;
+            entry.spec.set_options(Arc::new(options));
+            self.remember(key);
+        }
         if self.has_to_settle(key) {
             self.settle(key).await;
         } else {

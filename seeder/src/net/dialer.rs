@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::id::InfoHash;
 use shared::peer_wire::Handshake;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::encryption::{Policy, Secrecy};
 use super::handshake::{self, HANDSHAKE_TIME, HandshakeError};
@@ -45,6 +45,12 @@ impl Dialer {
         &self.secrecy
     }
 
+    /// Waits for a turn among the calls that are under way; it is held while calling.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; if it were, calling unbounded would be no disaster.
+        self.half_open.acquire().await.ok()
+    }
+
     /// Connects and exchanges handshakes.
     pub(crate) async fn dial(
         &self,
@@ -52,8 +58,6 @@ impl Dialer {
         ours: Handshake,
         names: &[InfoHash],
     ) -> Result<(Line, Handshake), HandshakeError> {
-        // The semaphore is never closed; if it were, calling unbounded would be no disaster.
-        let _place = self.half_open.acquire().await;
         let (first, second) = self.ways(address);
         let called = self.call(first, address, &ours, names).await;
         match (called, second) {

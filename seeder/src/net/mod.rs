@@ -3,6 +3,7 @@
 pub(crate) mod dialer;
 pub mod encryption;
 pub(crate) mod handshake;
+pub(crate) mod home;
 mod inbox;
 pub(crate) mod line;
 pub(crate) mod listener;

@@ -107,6 +107,12 @@ impl Throttle {
         }
     }
 
+    /// The limit that holds now.
+    #[cfg(test)]
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.rate()).filter(|rate| *rate != UNLIMITED)
+    }
+
     fn rate(&self) -> u64 {
         self.rate.load(Ordering::Relaxed)
     }
@@ -156,7 +162,7 @@ pub(crate) struct Gates {
     pub(crate) lan: Gate,
     pub(crate) rest: Gate,
     /// Networks that count as the LAN beside the private ones.
-    own: Arc<[ipnet::IpNet]>,
+    own: Arc<Mutex<Arc<[ipnet::IpNet]>>>,
 }
 
 impl Gates {
@@ -167,13 +173,19 @@ impl Gates {
             all: open(),
             lan: open(),
             rest: open(),
-            own: own.into_iter().collect(),
+            own: Arc::new(Mutex::new(own.into_iter().collect())),
         }
+    }
+
+    /// Other networks count as the LAN from now on, for connections that are made after this.
+    pub(crate) fn set_own(&self, own: impl IntoIterator<Item = ipnet::IpNet>) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own.into_iter().collect();
     }
 
     /// What a connection of this torrent to this address must pass.
     pub(crate) fn tolls(&self, torrent: &Gate, address: IpAddr) -> Tolls {
-        let class = if is_lan(address, &self.own) {
+        let own = Arc::clone(&self.own.lock().unwrap_or_else(PoisonError::into_inner));
+        let class = if is_lan(address, &own) {
             &self.lan
         } else {
             &self.rest
@@ -440,6 +452,11 @@ mod tests {
         within_5_percent(passed(&far, 4).await.iter().sum(), 10_000);
         gates.lan.set(Some(20_000), None);
         within_5_percent(passed(&home, 4).await.iter().sum(), 20_000);
+        // The provider gives the household another network.
+        gates.set_own(["203.0.113.0/24".parse().unwrap()]);
+        gates.lan.set(None, None);
+        let moved = gates.tolls(&torrent, [203, 0, 113, 5].into());
+        assert_eq!(moved.up(BATCH).await, BATCH);
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 pub(crate) use rows::{CounterRow, TorrentRow};
 pub(crate) use torrent_file::{About, torrent_file};
@@ -27,7 +28,30 @@ pub(crate) enum StoreError {
     #[error("{0}")]
     Database(#[from] sqlx::Error),
     #[error("its tables cannot be brought up to date: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] MigrateError),
+}
+
+impl StoreError {
+    /// The file holds no database, or no whole one.
+    pub(crate) fn is_damage(&self) -> bool {
+        let error = match self {
+            Self::File(_) => return false,
+            Self::Database(error) => error,
+            Self::Migration(MigrateError::Execute(error)) => error,
+            Self::Migration(_) => return false,
+        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        // SQLITE_CORRUPT with its kinds, SQLITE_NOTADB.
+        code.and_then(|code| code.parse::<u32>().ok())
+            .is_some_and(|code| matches!(code & 0xff, 11 | 26))
+    }
+}
+
+/// A torrent of the database that cannot be taken up. It stays there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unreadable {
+    pub(crate) id: u64,
+    pub(crate) reason: String,
 }
 
 /// One database, with the one connection that it needs.
@@ -54,10 +78,17 @@ impl Store {
         })
     }
 
-    /// Every torrent, with its counters.
-    pub(crate) async fn load(&mut self) -> Result<Vec<TorrentRow>, StoreError> {
+    /// Every torrent, with its counters. One that cannot be read does not take its neighbours with it.
+    pub(crate) async fn load(&mut self) -> Result<Vec<Result<TorrentRow, Unreadable>>, StoreError> {
         let all = sqlx::query(rows::ALL).fetch_all(&mut self.connection).await?;
-        Ok(all.iter().map(TorrentRow::read).collect::<sqlx::Result<_>>()?)
+        let read = |row: &SqliteRow| -> sqlx::Result<Result<TorrentRow, Unreadable>> {
+            let id = row.try_get::<i64, _>(0)?.unsigned_abs();
+            Ok(TorrentRow::read(row).map_err(|error| Unreadable {
+                id,
+                reason: error.to_string(),
+            }))
+        };
+        Ok(all.iter().map(read).collect::<sqlx::Result<_>>()?)
     }
 
     /// Writes all of it, or nothing. A connection that failed is replaced: none is left in the middle of something.

@@ -54,7 +54,8 @@ fn counted(uploaded: u64) -> Change {
 }
 
 async fn load(path: &Path) -> Vec<TorrentRow> {
-    Store::open(path).await.unwrap().load().await.unwrap()
+    let loaded = Store::open(path).await.unwrap().load().await.unwrap();
+    loaded.into_iter().map(Result::unwrap).collect()
 }
 
 #[tokio::test]

@@ -114,6 +114,11 @@ fn take_fresh(fresh: &mut Vec<PieceIndex>, held: &Bitfield, rng: &mut impl Rng) 
 }
 
 impl Torrent {
+    /// Something is hidden from somebody still.
+    pub fn is_super_seeding(&self) -> bool {
+        self.offers.is_some()
+    }
+
     /// Begins to super-seed, if that is wished for and there is everything to give.
     pub(super) fn begin_giving(&mut self) {
         let content = self.content.as_ref().filter(|_| self.settings.super_seed);

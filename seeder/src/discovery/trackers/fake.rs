@@ -1,5 +1,6 @@
 //! A tracker for tests that keeps its connections and counts them, and remembers who told it what.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,7 +40,12 @@ pub(crate) struct Counting {
 impl Counting {
     /// Answers everyone that nobody else is there, and that it is to be asked again in half an hour.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// The same at an address that was somebody else's.
+    pub(crate) async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let tracker = Self {
             url: format!("http://{}/announce", listener.local_addr().unwrap()),
             heard: Arc::default(),

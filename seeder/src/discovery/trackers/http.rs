@@ -9,6 +9,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Response, Url};
 use tokio::time::Instant;
 
+use super::hosts::GOODBYES_PER_HOST;
 use crate::clock::Clock;
 use shared::announce::{AnnounceReply, AnnounceRequest, Answer, Failure, join_query};
 
@@ -41,8 +42,12 @@ pub(super) enum Heard {
     Reply(AnnounceReply),
     /// The tracker understood us and says no.
     Refused(Failure),
-    /// No tracker was heard; the reason in words.
+    /// What was heard is no tracker; the reason in words.
     Nothing(String),
+    /// Nobody was heard at all, or a house without its tracker; the reason in words.
+    Silent(String),
+    /// It was known that nobody would be heard, and not asked.
+    Known(super::hosts::Silence),
     /// The URL is none that we could ever announce to.
     Nonsense(String),
 }
@@ -96,7 +101,7 @@ impl Http {
     /// in common, one that the tracker has, since taking peers needs no listener.
     pub(super) async fn families(&self, url: &str) -> Result<Vec<Family>, Heard> {
         let url = parse(url).map_err(Heard::Nonsense)?;
-        let addresses = self.addresses_of(&url).await.map_err(Heard::Nothing)?;
+        let addresses = self.addresses_of(&url).await.map_err(Heard::Silent)?;
         let has = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
         let known: Vec<Family> = [(Family::V4, true), (Family::V6, false)]
             .into_iter()
@@ -176,7 +181,7 @@ impl Http {
         match exchange(client, url).await {
             Ok(Answer::Reply(reply)) => Heard::Reply(reply),
             Ok(Answer::Failure(failure)) => Heard::Refused(failure),
-            Err(reason) => Heard::Nothing(reason),
+            Err(heard) => heard,
         }
     }
 }
@@ -189,8 +194,8 @@ fn client(from: IpAddr) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT)
-        // As many as announce to one host at once, so that each goes on; and let go of when there is nothing to say.
-        .pool_max_idle_per_host(PER_HOST)
+        // As many as ever announce to one host at once, so that each goes on; and let go of when there is nothing to say.
+        .pool_max_idle_per_host(GOODBYES_PER_HOST)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .referer(false)
         .http1_only()
@@ -228,24 +233,39 @@ async fn lookup(name: &str, port: u16) -> Result<Arc<[IpAddr]>, String> {
     Ok(found.map(|address| address.ip()).collect())
 }
 
-async fn exchange(client: &Client, url: Url) -> Result<Answer, String> {
-    let response = client.get(url).send().await.map_err(in_words)?;
+async fn exchange(client: &Client, url: Url) -> Result<Answer, Heard> {
+    let silent = |error| Heard::Silent(in_words(error));
+    let response = client.get(url).send().await.map_err(|error| {
+        // A redirect that leads nowhere was an answer.
+        if error.is_redirect() { Heard::Nothing(in_words(error)) } else { silent(error) }
+    })?;
     let status = response.status();
     let body = read(response).await?;
     match Answer::decode(&body) {
         Ok(answer @ Answer::Failure(_)) => Ok(answer),
         Ok(answer) if status.is_success() => Ok(answer),
-        Ok(_) | Err(_) if !status.is_success() => Err(format!("the tracker answered HTTP {status}")),
+        // The house is there, and says that the tracker is not, or that it has too much to do.
+        _ if matches!(status.as_u16(), 429 | 502..=504) => {
+            Err(Heard::Silent(format!("the tracker answered HTTP {status}")))
+        }
+        Ok(_) | Err(_) if !status.is_success() => {
+            Err(Heard::Nothing(format!("the tracker answered HTTP {status}")))
+        }
         Ok(answer) => Ok(answer),
-        Err(error) => Err(format!("the tracker's answer cannot be read: {error}")),
+        Err(error) => Err(Heard::Nothing(format!("the tracker's answer cannot be read: {error}"))),
     }
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, String> {
+async fn read(mut response: Response) -> Result<Vec<u8>, Heard> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(in_words)? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Heard::Silent(in_words(error)))?
+    {
         if body.len() + chunk.len() > REPLY_MAX {
-            return Err(format!("the tracker's answer is longer than {REPLY_MAX} bytes"));
+            let why = format!("the tracker's answer is longer than {REPLY_MAX} bytes");
+            return Err(Heard::Nothing(why));
         }
         body.extend_from_slice(&chunk);
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -14,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::http::{Family, Heard, Http, PER_HOST};
+use super::hosts::{Attempt, Host};
+use super::http::{Family, Heard, Http};
 use super::{Command, Outcome, Settings, Swarm, Tiers, Totals, TrackerEvent, TrackerReport};
 use crate::engine::TorrentKey;
 use crate::metrics::Counters;
@@ -26,12 +28,16 @@ const IN_ALL: usize = 128;
 const SAID_MAX: usize = 100;
 /// URLs whose hosts are remembered before the list is begun anew.
 const NAMED_MAX: usize = 4_096;
+/// What the one call to a silent host may take before the others ask after it.
+const PROBE_TIME: Duration = Duration::from_secs(2);
+/// Hosts of which something is remembered while nothing is to be said to them.
+const HOSTS_MAX: usize = 1_024;
 /// No more announces are started while so many answers wait to be taken.
 const UNTAKEN_MAX: usize = 256;
 
 /// One hash of one torrent: a hybrid has two announcers. The number tells one that says goodbye from the one of the same
 /// torrent that has begun anew.
-type Id = (TorrentKey, u32, InfoHash);
+pub(super) type Id = (TorrentKey, u32, InfoHash);
 
 pub(super) struct Task {
     settings: Settings,
@@ -87,49 +93,6 @@ impl Entry {
         self.said.push((Arc::clone(url), Said::default()));
         self.said.last_mut().map(|(_, said)| said)
     }
-}
-
-#[derive(Default)]
-struct Host {
-    travelling: usize,
-    waiting: VecDeque<(Id, Announce)>,
-}
-
-/// One announce that travels, by one family or both.
-struct Attempt {
-    id: Id,
-    host: Arc<str>,
-    announce: Announce,
-    /// Families that have not answered.
-    pending: usize,
-    answered: bool,
-    failure: Option<Heard>,
-}
-
-impl Attempt {
-    fn new(id: Id, host: Arc<str>, announce: Announce) -> Self {
-        Self {
-            id,
-            host,
-            announce,
-            pending: 0,
-            answered: false,
-            failure: None,
-        }
-    }
-}
-
-/// The next announce to a host. Two of one torrent never travel to one tracker at once: `stopped` must not overtake.
-fn next_of<'a>(
-    host: &mut Host,
-    travelling: impl Iterator<Item = &'a Attempt> + Clone,
-) -> Option<(Id, Announce)> {
-    let is_free = |(id, announce): &(Id, Announce)| {
-        let clash = |other: &Attempt| other.id.2 == id.2 && other.announce.tracker == announce.tracker;
-        !travelling.clone().any(clash)
-    };
-    let place = host.waiting.iter().position(is_free)?;
-    host.waiting.remove(place)
 }
 
 /// What a spawned piece of work brings back.
@@ -216,7 +179,7 @@ impl Task {
             Command::Add(swarm) => self.add(swarm),
             Command::Completed(key) => self.tell_all(key, &announcer::Input::Completed),
             Command::WantPeers(key) => self.tell_all(key, &announcer::Input::WantPeers),
-            Command::Insist(key) => self.tell_all(key, &announcer::Input::Insist),
+            Command::Insist(key) => self.insist(key),
             Command::Trackers(key, tiers) => self.change(key, tiers),
             // Who asked may have gone.
             Command::Facts(key, answer) => _ = answer.send(self.report(key)),
@@ -381,23 +344,62 @@ impl Task {
         }
     }
 
+    /// Somebody insists on being heard, also by hosts that were silent.
+    fn insist(&mut self, key: TorrentKey) {
+        let now = self.settings.clock.now();
+        let urls: Vec<Arc<str>> = self
+            .ids_of(key)
+            .filter_map(|id| self.entries.get(&id))
+            .flat_map(|entry| entry.announcer.trackers().map(|tracker| tracker.url))
+            .collect();
+        for url in urls {
+            if let Some(host) = self.named.get(&url).and_then(|name| self.hosts.get_mut(name)) {
+                host.try_again(now);
+            }
+        }
+        self.tell_all(key, &announcer::Input::Insist);
+    }
+
+    /// Announces to hosts that are silent come to nothing without leaving, and may go to the next tracker of their tier.
+    fn give_up_hopeless(&mut self) {
+        let now = self.settings.clock.now();
+        let mut given_up = Vec::new();
+        for host in self.hosts.values_mut() {
+            while self.untaken.len() + given_up.len() < UNTAKEN_MAX
+                && let Some(hopeless) = host.hopeless(now)
+            {
+                given_up.push(hopeless);
+            }
+        }
+        for (id, announce, silence) in given_up {
+            self.failed(id, announce, Heard::Known(silence));
+            self.totals.open.fetch_sub(1, Relaxed);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.open -= 1;
+            }
+            self.forget_if_gone(id);
+        }
+    }
+
     /// Lets announces travel as far as the bounds allow.
     fn start_waiting(&mut self) {
+        self.give_up_hopeless();
         if self.attempts.len() >= IN_ALL || self.untaken.len() >= UNTAKEN_MAX {
             return;
         }
+        let (now, leaving) = (self.settings.clock.now(), self.all_said.is_some());
         let mut starting = Vec::new();
         for (name, host) in &mut self.hosts {
-            while host.travelling < PER_HOST
-                && self.attempts.len() + starting.len() < IN_ALL
-                && let Some((id, announce)) = next_of(host, self.attempts.values().chain(&starting))
+            while self.attempts.len() + starting.len() < IN_ALL
+                && let Some((id, announce)) =
+                    host.next(now, leaving, self.attempts.values().chain(&starting))
             {
-                host.travelling += 1;
                 starting.push(Attempt::new(id, Arc::clone(name), announce));
             }
         }
+        let crowded = self.hosts.len() > HOSTS_MAX;
         self.hosts
-            .retain(|_, host| host.travelling > 0 || !host.waiting.is_empty());
+            .retain(|_, host| !(host.is_forgotten() || crowded && host.is_idle()));
         for attempt in starting {
             let (http, url) = (self.http.clone(), Arc::clone(&attempt.announce.tracker));
             let number = self.attempts_made;
@@ -423,7 +425,7 @@ impl Task {
             Step::Families { attempt, families } => {
                 let failure = families
                     .err()
-                    .unwrap_or_else(|| Heard::Nothing("the name has no address".to_owned()));
+                    .unwrap_or_else(|| Heard::Silent("the name has no address".to_owned()));
                 self.conclude(attempt, Some(failure));
             }
             Step::Heard { attempt, heard } => self.heard(attempt, heard),
@@ -547,6 +549,12 @@ impl Task {
         } = attempt;
         if let Some(host) = self.hosts.get_mut(&host) {
             host.travelling -= 1;
+            match &failure {
+                Some(Heard::Silent(reason)) if !answered => {
+                    host.missed(self.settings.clock.now(), reason, &mut self.dice);
+                }
+                _ => host.spoke(),
+            }
         }
         if !answered && let Some(failure) = failure {
             self.failed(id, announce, failure);
@@ -564,7 +572,13 @@ impl Task {
                 let interval = refused.interval.max(refused.min_interval);
                 (refused.reason, refused.retry_in.or(interval.map(RetryIn::After)))
             }
-            Heard::Nothing(reason) => (reason, None),
+            Heard::Nothing(reason) | Heard::Silent(reason) => (reason, None),
+            Heard::Known(silence) => {
+                let wait = silence.until.since(self.settings.clock.now());
+                // All come a little later than the one that calls for them.
+                let wait = wait.mul_f64(self.dice.random_range(1.0..1.25)) + PROBE_TIME;
+                (silence.reason.to_string(), Some(RetryIn::After(wait)))
+            }
             // No later try makes sense of it.
             Heard::Nonsense(reason) => (reason, Some(RetryIn::Never)),
             Heard::Reply(_) => return,

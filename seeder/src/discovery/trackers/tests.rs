@@ -233,3 +233,117 @@ async fn a_redirect_is_followed_but_not_in_circles() {
     let circle = Fake::start(Some(to("/again").into_bytes())).await;
     assert_eq!(failure(&circle.url).await, "the tracker redirects in circles");
 }
+
+/// So many torrents of one tracker, each by its own hash.
+async fn add_many(trackers: &Trackers, count: u64, urls: &[&str]) {
+    for key in 0..count {
+        let mut hash = [0; 20];
+        hash[..8].copy_from_slice(&key.to_be_bytes());
+        trackers
+            .add(Swarm {
+                key: TorrentKey(key),
+                info_hashes: vec![InfoHash(hash)],
+                ..swarm(urls)
+            })
+            .await;
+    }
+}
+
+/// Takes what is told, and counts it, until so much was.
+async fn take(events: &mut mpsc::Receiver<TrackerEvent>, count: u64) -> (u64, u64) {
+    let (mut answered, mut failed) = (0, 0);
+    while answered + failed < count {
+        match events.recv().await.unwrap().result {
+            Outcome::Answered { .. } => answered += 1,
+            Outcome::Failed { .. } => failed += 1,
+        }
+    }
+    (answered, failed)
+}
+
+#[tokio::test]
+async fn thousands_that_start_and_stop_together_share_a_few_connections_and_each_is_told() {
+    const COUNT: usize = 2_000;
+    let tracker = fake::Counting::start().await;
+    let (trackers, mut events) = start();
+    let adding = trackers.clone();
+    let url = tracker.url.clone();
+    let added = tokio::spawn(async move { add_many(&adding, COUNT as u64, &[&url]).await });
+    assert_eq!(take(&mut events, COUNT as u64).await, (COUNT as u64, 0));
+    added.await.unwrap();
+    // Eight at a time, on connections that are kept.
+    let (connections, at_once) = tracker.connections();
+    assert!(at_once <= http::PER_HOST && connections <= 2 * http::PER_HOST, "{connections}, {at_once}");
+    assert_eq!(tracker.count(Event::Started), COUNT);
+    trackers.stop().await;
+    let goodbyes = tracker.count(Event::Stopped);
+    let (_, at_once) = tracker.connections();
+    assert!(at_once <= hosts::GOODBYES_PER_HOST, "{at_once}");
+    // A machine that is busy with other tests may not say all of them in the three seconds that there are.
+    assert!(goodbyes > 0 && goodbyes <= COUNT, "{goodbyes}");
+    let mut hashes: Vec<InfoHash> = tracker.told().iter().map(|told| told.info_hash).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), COUNT);
+}
+
+/// Time is paused: it jumps ahead whenever all wait.
+#[tokio::test(start_paused = true)]
+async fn a_tracker_that_is_down_is_called_by_one_for_all_and_every_torrent_hears_why() {
+    const COUNT: u64 = 1_000;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    let url = format!("http://{address}/announce");
+    // Whoever calls is hung up on.
+    let (tell, mut calls) = mpsc::unbounded_channel();
+    let hanging_up = tokio::spawn(async move {
+        while let Ok((stream, _)) = gone.accept().await {
+            drop(stream);
+            let _ = tell.send(());
+        }
+    });
+    let (trackers, mut events) = start();
+    let (adding, dead) = (trackers.clone(), url.clone());
+    let added = tokio::spawn(async move { add_many(&adding, COUNT, &[&dead]).await });
+    let clock = Clock::start();
+    // Some five minutes of every torrent's asking again.
+    assert_eq!(take(&mut events, COUNT * 4).await, (0, COUNT * 4));
+    added.await.unwrap();
+    let minutes = clock.now().as_secs() / 60 + 1;
+    let called = std::iter::from_fn(|| calls.try_recv().ok()).count() as u64;
+    assert!(called <= 16 + 4 * minutes, "{called} calls in {minutes} minutes");
+    // Once it is back, all are heard.
+    hanging_up.abort();
+    assert!(hanging_up.await.is_err());
+    let back = fake::Counting::at(address).await;
+    let (mut answered, mut failed) = (0, 0);
+    while answered < COUNT {
+        match take(&mut events, 1).await {
+            (1, _) => answered += 1,
+            _ => failed += 1,
+        }
+    }
+    assert!(failed <= COUNT * 3, "{failed}");
+    assert!(back.count(Event::Started) as u64 >= COUNT);
+}
+
+#[tokio::test]
+async fn a_silent_host_is_passed_over_for_the_next_of_the_tier_and_called_by_who_insists() {
+    let other = fake::Counting::start().await;
+    let (trackers, mut events) = start();
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = format!("http://{port}/announce");
+    add_many(&trackers, 40, &[&dead]).await;
+    assert_eq!(take(&mut events, 40).await, (0, 40));
+    // A torrent with both: whichever is first in its tier, the one that lives has heard of it at once.
+    let both = Swarm {
+        key: TorrentKey(99),
+        tiers: [vec![Arc::from(dead.as_str()), Arc::from(other.url.as_str())]].into(),
+        ..swarm(&[])
+    };
+    trackers.add(both).await;
+    other.until(|told| told.len() == 1).await;
+    let back = fake::Counting::at(port).await;
+    trackers.insist(TorrentKey(7)).await;
+    back.until(|told| told.len() == 1).await;
+}
