@@ -100,7 +100,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeJson
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // A list would be read as an object's fields in their order, and an empty one as nothing asked for.
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::unusable("a list is not what was expected: send an object"));
+        return Err(Problem::unusable(
+            "a list is not what was expected: send an object",
+        ));
     }
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {

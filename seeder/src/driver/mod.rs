@@ -194,18 +194,6 @@ impl Driver {
             }
             _ => None,
         };
-        let options = spec.options();
-        let settings = Settings {
-            disk_credit: credit
-                .as_ref()
-                .map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
-            downloads: spec.fetches(),
-            wishes: options.wishes.clone(),
-            super_seed: options.super_seed,
-            upload_slots: options.limits.upload_slots,
-            connections_max: connections_max(&shared, &options),
-            ..Settings::default()
-        };
         if let Some(opened) = opened.as_ref().filter(|_| credit.is_some()) {
             tokio::select! {
                 () = files::place(Arc::clone(&shared), Arc::clone(&spec), opened.clone()) => (),
@@ -213,6 +201,8 @@ impl Driver {
             }
         }
         let content = opened.as_ref().map(|opened| content(&spec, opened));
+        let settings = settings(&shared, &spec, credit.as_ref());
+        let super_seeds = settings.super_seed;
         let torrent = Torrent::new(shared.clock.now(), spec.identity(), content, settings);
         let mut driver = Self {
             torrent,
@@ -236,7 +226,7 @@ impl Driver {
             troubled: BTreeSet::new(),
             looking: false,
             placing: false,
-            super_seeds: options.super_seed,
+            super_seeds,
             checking: None,
             refused: None,
             shared,
@@ -501,6 +491,20 @@ impl Driver {
             Ok(Job::Allowed(_, Err(reason))) => self.refuse(reason),
             Err(error) => warn!(%error, "a job of the driver came to nothing"),
         }
+    }
+}
+
+/// Bounds and habits of a torrent with this much memory for blocks.
+fn settings(shared: &Shared, spec: &Spec, credit: Option<&Credit>) -> Settings {
+    let options = spec.options();
+    Settings {
+        disk_credit: credit.map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
+        downloads: spec.fetches(),
+        wishes: options.wishes.clone(),
+        super_seed: options.super_seed,
+        upload_slots: options.limits.upload_slots,
+        connections_max: connections_max(shared, &options),
+        ..Settings::default()
     }
 }
 

@@ -59,7 +59,10 @@ async fn connections_in_all_have_a_bound_that_changes_live_and_goes_back_to_the_
     is_closed(stranger(&rig, &engine, 3).await).await;
     engine.set_rates(bound(Some(3))).await.unwrap();
     inside.push(stranger(&rig, &engine, 4).await);
-    until_facts(&engine, |facts| (facts.connections, facts.connections_max) == (3, 3)).await;
+    until_facts(&engine, |facts| {
+        (facts.connections, facts.connections_max) == (3, 3)
+    })
+    .await;
     engine.set_rates(bound(None)).await.unwrap();
     assert!(engine.facts().await.connections_max >= 100);
     drop(inside);
@@ -282,7 +285,10 @@ async fn a_torrent_whose_row_is_damaged_stays_in_the_database_and_the_others_run
         Rig::new(&[("b", 9)], shared::metainfo::write::Format::V1),
     );
     let keeper = keeping(&rig).await;
-    keeper.add(torrent(&rig, "source", Mode::Seed, &[])).await.unwrap();
+    keeper
+        .add(torrent(&rig, "source", Mode::Seed, &[]))
+        .await
+        .unwrap();
     let key = keeper
         .add(torrent(&other, "source", Mode::Seed, &[]))
         .await
@@ -294,7 +300,13 @@ async fn a_torrent_whose_row_is_damaged_stays_in_the_database_and_the_others_run
     assert_eq!(only(&keeper).await.key, key);
     // A torrent that comes now takes nobody's number.
     let third = Rig::new(&[("c", 7)], shared::metainfo::write::Format::V1);
-    assert!(keeper.add(torrent(&third, "source", Mode::Seed, &[])).await.unwrap() > key);
+    assert!(
+        keeper
+            .add(torrent(&third, "source", Mode::Seed, &[]))
+            .await
+            .unwrap()
+            > key
+    );
     keeper.stop().await;
     sql(&store, "UPDATE torrents SET options = '{}' WHERE id = 0").await;
     let keeper = keeping(&rig).await;
@@ -307,7 +319,11 @@ async fn a_damaged_database_is_named_and_left_as_it_is() {
     let rig = Rig::album();
     std::fs::create_dir_all(rig.path("state")).unwrap();
     let store = rig.path("state").join("seeder.sqlite");
-    std::fs::write(&store, b"this was a database once, before the disk went bad".repeat(100)).unwrap();
+    std::fs::write(
+        &store,
+        b"this was a database once, before the disk went bad".repeat(100),
+    )
+    .unwrap();
     let before = std::fs::read(&store).unwrap();
     let mut config = config(b'K', None);
     config.store = Some(store.clone());

@@ -30,7 +30,7 @@ const SAVE_TIME_EVERY: Duration = Duration::from_secs(5 * 60);
 const GOALS_EVERY: Duration = Duration::from_secs(2);
 
 /// A household's network changes once a day, if it does.
-const NETWORKS_EVERY: Duration = Duration::from_mins(1);
+const NETWORKS_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Chores {

@@ -44,7 +44,10 @@ impl Table {
             match row {
                 Ok(row) => self.restore_one(row).await,
                 Err(Unreadable { id, reason }) => {
-                    error!(torrent = id, reason, "a torrent of the database cannot be read, and stays there");
+                    error!(
+                        torrent = id,
+                        reason, "a torrent of the database cannot be read, and stays there"
+                    );
                     self.skip(TorrentKey(id));
                 }
             }
@@ -55,7 +58,10 @@ impl Table {
         let key = TorrentKey(row.id);
         let Some((known, peers)) = row.source.as_ref().and_then(|source| read(key, source)) else {
             // A later version may read it.
-            error!(torrent = row.id, "a torrent of the database cannot be read, and stays there");
+            error!(
+                torrent = row.id,
+                "a torrent of the database cannot be read, and stays there"
+            );
             self.skip(key);
             return;
         };

@@ -35,7 +35,7 @@ fn network(line: &str) -> Option<IpNet> {
         return None;
     }
     let network = Ipv6Net::new(Ipv6Addr::from_bits(address), prefix).ok()?;
-    Some(IpNet::new(IpAddr::V6(network.network()), prefix).ok()?)
+    IpNet::new(IpAddr::V6(network.network()), prefix).ok()
 }
 
 #[cfg(test)]

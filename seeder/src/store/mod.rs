@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
@@ -34,13 +35,10 @@ pub(crate) enum StoreError {
 impl StoreError {
     /// The file holds no database, or no whole one.
     pub(crate) fn is_damage(&self) -> bool {
-        let error = match self {
-            Self::File(_) => return false,
-            Self::Database(error) => error,
-            Self::Migration(MigrateError::Execute(error)) => error,
-            Self::Migration(_) => return false,
+        let (Self::Database(error) | Self::Migration(MigrateError::Execute(error))) = self else {
+            return false;
         };
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(DatabaseError::code);
         // SQLITE_CORRUPT with its kinds, SQLITE_NOTADB.
         code.and_then(|code| code.parse::<u32>().ok())
             .is_some_and(|code| matches!(code & 0xff, 11 | 26))

@@ -55,18 +55,20 @@ impl Counting {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let tracker = receiving.clone();
-                tokio::spawn(async move {
-                    tracker.note(|heard| {
-                        heard.connections += 1;
-                        heard.open += 1;
-                        heard.most_open = heard.most_open.max(heard.open);
-                    });
-                    tracker.answer(stream).await;
-                    tracker.note(|heard| heard.open -= 1);
-                });
+                tokio::spawn(async move { tracker.serve(stream).await });
             }
         });
         tracker
+    }
+
+    async fn serve(&self, stream: TcpStream) {
+        self.note(|heard| {
+            heard.connections += 1;
+            heard.open += 1;
+            heard.most_open = heard.most_open.max(heard.open);
+        });
+        self.answer(stream).await;
+        self.note(|heard| heard.open -= 1);
     }
 
     async fn answer(&self, stream: TcpStream) {

@@ -158,7 +158,10 @@ mod tests {
             }
         }
         assert_eq!(pauses.len(), 10, "two calls may be lost");
-        assert!((15..19).contains(&pauses[0]) && (30..38).contains(&pauses[1]), "{pauses:?}");
+        assert!(
+            (15..19).contains(&pauses[0]) && (30..38).contains(&pauses[1]),
+            "{pauses:?}"
+        );
         assert!(pauses.iter().all(|pause| *pause <= 30 * 60 * 5 / 4), "{pauses:?}");
         assert!(pauses[9] >= 30 * 60, "{pauses:?}");
         host.spoke();

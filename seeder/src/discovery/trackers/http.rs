@@ -237,7 +237,11 @@ async fn exchange(client: &Client, url: Url) -> Result<Answer, Heard> {
     let silent = |error| Heard::Silent(in_words(error));
     let response = client.get(url).send().await.map_err(|error| {
         // A redirect that leads nowhere was an answer.
-        if error.is_redirect() { Heard::Nothing(in_words(error)) } else { silent(error) }
+        if error.is_redirect() {
+            Heard::Nothing(in_words(error))
+        } else {
+            silent(error)
+        }
     })?;
     let status = response.status();
     let body = read(response).await?;
@@ -252,7 +256,9 @@ async fn exchange(client: &Client, url: Url) -> Result<Answer, Heard> {
             Err(Heard::Nothing(format!("the tracker answered HTTP {status}")))
         }
         Ok(answer) => Ok(answer),
-        Err(error) => Err(Heard::Nothing(format!("the tracker's answer cannot be read: {error}"))),
+        Err(error) => Err(Heard::Nothing(format!(
+            "the tracker's answer cannot be read: {error}"
+        ))),
     }
 }
 

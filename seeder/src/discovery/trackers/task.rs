@@ -391,8 +391,7 @@ impl Task {
         let mut starting = Vec::new();
         for (name, host) in &mut self.hosts {
             while self.attempts.len() + starting.len() < IN_ALL
-                && let Some((id, announce)) =
-                    host.next(now, leaving, self.attempts.values().chain(&starting))
+                && let Some((id, announce)) = host.next(now, leaving, self.attempts.values().chain(&starting))
             {
                 starting.push(Attempt::new(id, Arc::clone(name), announce));
             }

@@ -273,7 +273,10 @@ async fn thousands_that_start_and_stop_together_share_a_few_connections_and_each
     added.await.unwrap();
     // Eight at a time, on connections that are kept.
     let (connections, at_once) = tracker.connections();
-    assert!(at_once <= http::PER_HOST && connections <= 2 * http::PER_HOST, "{connections}, {at_once}");
+    assert!(
+        at_once <= http::PER_HOST && connections <= 2 * http::PER_HOST,
+        "{connections}, {at_once}"
+    );
     assert_eq!(tracker.count(Event::Started), COUNT);
     trackers.stop().await;
     let goodbyes = tracker.count(Event::Stopped);
@@ -331,7 +334,11 @@ async fn a_tracker_that_is_down_is_called_by_one_for_all_and_every_torrent_hears
 async fn a_silent_host_is_passed_over_for_the_next_of_the_tier_and_called_by_who_insists() {
     let other = fake::Counting::start().await;
     let (trackers, mut events) = start();
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let dead = format!("http://{port}/announce");
     add_many(&trackers, 40, &[&dead]).await;
     assert_eq!(take(&mut events, 40).await, (0, 40));
