@@ -46,7 +46,10 @@ const NAMES: Names = Names {
 /// The file that we ship. It names every setting; a test sees to it.
 const SHIPPED: &str = include_str!("../../../deploy/seeder.toml");
 
-/// MiB between sockets and disks, at most.
+/// MiB between sockets and disks, at least: half of it must be enough to begin a download.
+const BUFFERS_MIN: usize = 4;
+
+/// The same, at most.
 const BUFFERS_MAX: usize = 65_536;
 
 /// What the settings mean.
@@ -182,8 +185,8 @@ fn limits(peers: &PeersSection, disk: &DiskSection) -> Result<Limits, ConfigErro
     within(
         "disk.buffers_mib",
         buffers,
-        (1..=BUFFERS_MAX).contains(&buffers),
-        "from 1 to 65536",
+        (BUFFERS_MIN..=BUFFERS_MAX).contains(&buffers),
+        "from 4 to 65536",
     )?;
     Ok(Limits {
         connections: peers.connections,

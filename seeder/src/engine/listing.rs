@@ -34,10 +34,12 @@ impl Table {
     pub(super) fn find(&self, words: &str) -> Vec<TorrentKey> {
         let hex = words.to_ascii_lowercase();
         let is_hash = hex.len() >= PREFIX_MIN && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        // Whoever writes a whole hash means that torrent, whatever another may be called.
+        let is_whole = is_hash && matches!(hex.len(), 40 | 64);
         let named = |entry: &Entry| {
             let spec = &entry.spec;
             let begins = |hash: Option<String>| is_hash && hash.is_some_and(|hash| hash.starts_with(&hex));
-            spec.label == words
+            (spec.label == words && !is_whole)
                 || begins(spec.hash_v1().map(|hash| hash.to_string()))
                 || begins(spec.hash_v2().map(|hash| hash.to_string()))
         };

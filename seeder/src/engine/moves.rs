@@ -155,7 +155,7 @@ impl Table {
         let deletes = content == Content::Delete;
         let found = entry.spec.info().filter(|_| here.is_none() && deletes);
         let found = found.map(|info| self.shared.files(&entry.spec, Arc::clone(info)));
-        let (data, hash) = (self.shared.data.clone(), entry.spec.info_hash());
+        let (data, hash) = (self.shared.data.clone(), entry.spec.record_hash());
         let root = entry.spec.root();
         self.moves.spawn(async move {
             let files = match found {

@@ -212,6 +212,11 @@ impl Spec {
         self.named.info_hash
     }
 
+    /// By what its state on disk goes: what a link named may be another of its hashes.
+    pub(crate) fn record_hash(&self) -> InfoHash {
+        self.info().map_or(self.named.info_hash, |info| info.wire_hash())
+    }
+
     /// By what it knows itself and is known: a link with one hash may have led to a hybrid.
     pub(crate) fn identity(&self) -> Identity {
         Identity {

@@ -2,107 +2,101 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::throttle::is_lan;
 
 /// All places of the process.
 #[derive(Debug)]
 pub(crate) struct Places {
-    all: Arc<Semaphore>,
-    /// How many there are.
-    count: AtomicUsize,
     per_address: usize,
-    taken: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    count: usize,
+    most: usize,
+    /// Of each source that counts, never none.
+    sources: BTreeMap<IpAddr, usize>,
 }
 
 /// A place for one connection, for as long as it is held.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _counted: Option<Counted>,
-}
-
-/// One of an address's connections.
-#[derive(Debug)]
-struct Counted {
-    source: IpAddr,
-    taken: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    source: Option<IpAddr>,
+    taken: Arc<Mutex<Taken>>,
 }
 
 impl Places {
     pub(crate) fn new(all: usize, per_address: usize) -> Self {
+        let taken = Taken {
+            count: 0,
+            most: all,
+            sources: BTreeMap::new(),
+        };
         Self {
-            all: Arc::new(Semaphore::new(all)),
-            count: AtomicUsize::new(all),
             per_address,
-            taken: Arc::default(),
+            taken: Arc::new(Mutex::new(taken)),
         }
     }
 
     /// So many from now on. Nobody who has a place loses it.
     pub(crate) fn set(&self, all: usize) {
-        let before = self.count.load(Ordering::Relaxed);
-        let after = if all >= before {
-            self.all.add_permits(all - before);
-            all
-        } else {
-            before - self.all.forget_permits(before - all)
-        };
-        self.count.store(after, Ordering::Relaxed);
+        hold(&self.taken).most = all;
     }
 
     /// Places that are taken, and how many there are.
     pub(crate) fn taken(&self) -> (usize, usize) {
-        let count = self.count.load(Ordering::Relaxed);
-        (count.saturating_sub(self.all.available_permits()), count)
+        let taken = hold(&self.taken);
+        (taken.count, taken.most)
     }
 
     /// A place for a connection with this address, if there is one.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Place> {
-        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let counted = match source(address) {
-            Some(source) => Some(self.count(source)?),
-            None => None,
-        };
-        Some(Place {
-            _permit: permit,
-            _counted: counted,
-        })
-    }
-
-    fn count(&self, source: IpAddr) -> Option<Counted> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(source).or_default();
-        if *count >= self.per_address {
+        let source = source(address);
+        let mut taken = hold(&self.taken);
+        if taken.count >= taken.most {
             return None;
         }
-        *count += 1;
-        Some(Counted {
+        if let Some(source) = source {
+            let its = taken.sources.get(&source).copied().unwrap_or_default();
+            if its >= self.per_address {
+                return None;
+            }
+            taken.sources.insert(source, its + 1);
+        }
+        taken.count += 1;
+        Some(Place {
             source,
             taken: Arc::clone(&self.taken),
         })
     }
 }
 
-impl Drop for Counted {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.source);
+        let mut taken = hold(&self.taken);
+        taken.count -= 1;
+        let Some(source) = self.source else {
+            return;
+        };
+        if let Some(its) = taken.sources.get_mut(&source) {
+            *its -= 1;
+            if *its == 0 {
+                taken.sources.remove(&source);
             }
         }
     }
 }
 
+fn hold(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Who counts as one: an IPv4 address, or the /64 that a household has of IPv6. None at home, where a router, a proxy or a bridge
 /// of containers may speak for everybody.
-fn source(address: IpAddr) -> Option<IpAddr> {
+pub(crate) fn source(address: IpAddr) -> Option<IpAddr> {
     let address = address.to_canonical();
     (!is_lan(address, &[])).then_some(match address {
         IpAddr::V4(_) => address,
@@ -158,8 +152,21 @@ mod tests {
         drop(first);
         assert!(places.take(address).is_some());
         assert!(
-            places.taken.lock().unwrap().is_empty(),
+            places.taken.lock().unwrap().sources.is_empty(),
             "what nobody holds is forgotten"
         );
+    }
+
+    #[test]
+    fn fewer_places_hold_as_soon_as_they_are_given_back() {
+        let places = Places::new(3, 9);
+        let address = IpAddr::from([203, 0, 113, 1]);
+        let mut taken: Vec<_> = (0..3).map(|_| places.take(address)).collect();
+        places.set(1);
+        taken.pop();
+        assert!(places.take(address).is_none());
+        assert_eq!(places.taken(), (2, 1));
+        taken.clear();
+        assert!(places.take(address).is_some());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub struct Copies {
 impl Copies {
     /// A complete peer is there. Of too many, the one that was seen longest ago is forgotten.
     pub fn saw(&mut self, address: IpAddr, unix_secs: u64) {
-        let seen = self.seen.entry(address.to_canonical()).or_default();
+        let seen = self.seen.entry(household(address)).or_default();
         *seen = unix_secs.max(*seen);
         if self.seen.len() > COPIES_MAX {
             let oldest = self.seen.iter().min_by_key(|(_, seen)| **seen);
@@ -122,6 +122,14 @@ impl Copies {
     /// Drops those that count no longer.
     pub fn forget_old(&mut self, unix_secs: u64) {
         self.seen.retain(|_, seen| is_fresh(*seen, unix_secs));
+    }
+}
+
+/// An IPv4 address, or the /64 within which a machine with IPv6 changes its address every day.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }
 

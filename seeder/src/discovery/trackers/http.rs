@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::hosts::GOODBYES_PER_HOST;
 use crate::clock::Clock;
+use crate::net::web_seed::is_home;
 use shared::announce::{AnnounceReply, AnnounceRequest, Answer, Failure, join_query};
 
 /// A tracker that needs longer to accept a connection, or to answer, is down.
@@ -102,6 +103,10 @@ impl Http {
     pub(super) async fn families(&self, url: &str) -> Result<Vec<Family>, Heard> {
         let url = parse(url).map_err(Heard::Nonsense)?;
         let addresses = self.addresses_of(&url).await.map_err(Heard::Silent)?;
+        if !is_announce(&url) && addresses.iter().any(|address| is_home(*address)) {
+            let why = "it leads into the local network, where only a path that ends with /announce is asked";
+            return Err(Heard::Nonsense(why.to_owned()));
+        }
         let has = |v4: bool| addresses.iter().any(|address| address.is_ipv4() == v4);
         let known: Vec<Family> = [(Family::V4, true), (Family::V6, false)]
             .into_iter()
@@ -202,7 +207,12 @@ fn client(from: IpAddr) -> ClientBuilder {
         .redirect(Policy::custom(follow))
 }
 
-/// A redirect may lead to another tracker, but not out of TLS, and not in circles.
+/// A torrent is a stranger's word, and so is where its tracker sends us. What listens at home must not be told just anything.
+fn is_announce(url: &Url) -> bool {
+    url.path().ends_with("/announce")
+}
+
+/// A redirect may lead to another tracker, but not out of TLS, not in circles, and to nothing else than a tracker.
 fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let leaves_tls =
         attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
@@ -210,6 +220,10 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
         attempt.error("the tracker redirects from https to http")
     } else if attempt.previous().len() > REDIRECTS_MAX {
         attempt.error("the tracker redirects in circles")
+    } else if !is_announce(attempt.url())
+        && attempt.previous().last().map(Url::path) != Some(attempt.url().path())
+    {
+        attempt.error("the tracker redirects to what is no announce")
     } else {
         attempt.follow()
     }

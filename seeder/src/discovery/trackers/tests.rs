@@ -215,6 +215,10 @@ async fn urls_that_cannot_be_announced_to_say_why() {
             .starts_with("magnet:// is not a tracker's scheme")
     );
     assert!(failure("no url").await.starts_with("not a URL"));
+    assert_eq!(
+        failure("http://127.0.0.1:1/reboot?now=1").await,
+        "it leads into the local network, where only a path that ends with /announce is asked"
+    );
 }
 
 #[tokio::test]
@@ -230,8 +234,13 @@ async fn a_redirect_is_followed_but_not_in_circles() {
         events.recv().await.unwrap().result,
         Outcome::Answered { .. }
     ));
-    let circle = Fake::start(Some(to("/again").into_bytes())).await;
+    let circle = Fake::start(Some(to("/again/announce").into_bytes())).await;
     assert_eq!(failure(&circle.url).await, "the tracker redirects in circles");
+    let elsewhere = Fake::start(Some(to("/reboot?now=1").into_bytes())).await;
+    assert_eq!(
+        failure(&elsewhere.url).await,
+        "the tracker redirects to what is no announce"
+    );
 }
 
 /// So many torrents of one tracker, each by its own hash.

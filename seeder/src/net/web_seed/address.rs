@@ -91,7 +91,7 @@ pub(super) async fn lookup(url: &Url) -> Result<Vec<IpAddr>, String> {
 }
 
 /// Not an address of the world: what answers there may trust whoever is near.
-pub(super) fn is_home(address: IpAddr) -> bool {
+pub(crate) fn is_home(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_home_v4(v4),
         IpAddr::V6(v6) => is_home_v6(v6),

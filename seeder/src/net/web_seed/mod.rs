@@ -18,7 +18,7 @@ use shared::peer_wire::{Message, Span};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-pub(crate) use address::{Found, SeekError, find, for_logs};
+pub(crate) use address::{Found, SeekError, find, for_logs, is_home};
 pub(crate) use client::WebClient;
 use client::{Spot, Stream, Wanted};
 use run::{Run, Stretch};
