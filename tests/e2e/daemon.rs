@@ -308,3 +308,21 @@ fn variables_and_flags_stand_above_the_file_and_misspelt_ones_are_told_of() {
     );
     assert!(print.stderr.join("\n").contains("SEEDER__RATES__DOWNLAOD"));
 }
+
+#[test]
+fn what_is_logged_is_said_by_the_flag_before_the_settings() {
+    let album = Album::small();
+    let file = album.place("seeder.toml");
+    fs::write(&file, "[seeder]\nlog = \"error\"\n").unwrap();
+    let run = |words: &[&str]| {
+        let owner = Owner::of(album.place("state"));
+        let program = owner.program(&["run", "--json", "--listen", "127.0.0.1:0", "--admin", "off"]);
+        let mut running = program.args(words).arg("--config").arg(&file).start();
+        running.wait_for_json("listen", LIMIT);
+        running.terminate();
+        running.wait_exit(STOP_LIMIT);
+        running.has_said("asked to stop")
+    };
+    assert!(!run(&[]));
+    assert!(run(&["--log", "info"]));
+}

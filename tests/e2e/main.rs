@@ -16,6 +16,7 @@ mod kills;
 mod kills_of_the_tracker;
 mod members;
 mod operating;
+mod pages_for_prometheus;
 mod refusals;
 mod routes;
 mod rudeness;

@@ -44,6 +44,9 @@ pub use crate::api::lines as events;
 use crate::library::torrent_file::ReadError;
 use crate::state::StateError;
 
+/// What is logged where nobody says so: the commands have their own messages.
+const LOG: &str = "error";
+
 /// A full BitTorrent peer for the people you know: makes torrents, seeds them, downloads them.
 #[derive(Debug, clap::Parser)]
 #[command(
@@ -56,15 +59,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// What to log on standard error beside the command's own messages: error, warn, info, debug, trace, or a filter such as `seeder::net=debug`
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "SEEDER__LOG",
-        default_value = "error"
-    )]
-    log: String,
+    /// What to log on standard error beside the command's own messages: error, warn, info, debug, trace, or a filter such as
+    /// `seeder::net=debug` [default: error; of `run`: as in the settings]
+    #[arg(long, global = true, value_name = "FILTER", env = "SEEDER__LOG")]
+    log: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -133,14 +131,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let done = start_log(&cli.log).and_then(|()| {
+    let done = start_log(cli.log.as_deref().unwrap_or(LOG)).and_then(|()| {
         warn_of_unread_variables();
-        run(cli.command)
+        run(cli.command, cli.log)
     });
     edge::command::ended(done)
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, log: Option<String>) -> Result<(), Failure> {
     match command {
         Command::Share(args) => share::run(args),
         Command::Create(args) => create::run(args),
@@ -148,7 +146,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Get(args) => get::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Inspect(args) => inspect::run(args),
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, log),
         Command::Config(args) => config::run(args),
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),

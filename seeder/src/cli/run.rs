@@ -63,6 +63,10 @@ pub struct Args {
     /// Print where it listens as a JSON object
     #[arg(long)]
     json: bool,
+
+    /// What was typed before all commands.
+    #[arg(skip)]
+    log: Option<String>,
 }
 
 impl Args {
@@ -79,6 +83,9 @@ impl Args {
         }
         if self.admin.is_some() || self.web_seed.is_some() {
             config = Config::try_from(&file).map_err(Failure::usage)?;
+        }
+        if let Some(log) = &self.log {
+            config.log.clone_from(log);
         }
         if let Some(data) = &self.data {
             config.data = Some(data.clone());
@@ -105,7 +112,8 @@ impl Args {
     }
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(mut args: Args, log: Option<String>) -> Result<(), Failure> {
+    args.log = log;
     args.check()?;
     let (file, config) = args.load()?;
     edge::log::start(&config.log).map_err(Failure::usage)?;

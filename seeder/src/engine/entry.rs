@@ -272,17 +272,17 @@ impl Entry {
             ),
             State::Awake(_) if live.status.peers == 0 && live.status.left_count > 0 => {
                 match (complaint, &live.why) {
-                    (Some(words), _) => Some(format!("nobody is connected; tracker says: {words}")),
+                    (Some(words), _) => Some(format!("nobody is connected; the tracker failed: {words}")),
                     (None, why) => why.clone(),
                 }
             }
             State::Awake(_) => live.why.clone().or_else(|| rest_unwanted(live)),
             _ if live.status.left_count > 0 => Some(match complaint {
-                Some(words) => format!("nobody has it at the moment; tracker says: {words}"),
+                Some(words) => format!("nobody has it at the moment; the tracker failed: {words}"),
                 None => "nobody has it at the moment; the trackers are asked again".to_owned(),
             }),
             _ => complaint
-                .map(|words| format!("tracker says: {words}"))
+                .map(|words| format!("the tracker failed: {words}"))
                 .or_else(|| rest_unwanted(live)),
         }
     }

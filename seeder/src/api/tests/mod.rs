@@ -1,5 +1,6 @@
 //! The API as its owner and as strangers meet it: a router over a real engine, in process and over sockets.
 
+mod described;
 mod flows;
 mod rights;
 mod sockets;

@@ -81,7 +81,7 @@ fn draw_history(model: &Model, frame: &mut Frame<'_>, area: Rect) {
             .skip(rates.len().saturating_sub(places))
             .collect();
         let most = shown.iter().copied().max().unwrap_or(0);
-        let title = format!("{title}, at most {}", speed(most));
+        let title = format!("{title}, peak {}", speed(most));
         let line = Sparkline::default()
             .block(Block::new().title(title))
             .data(shown)

@@ -28,7 +28,7 @@ fn model() -> Model {
 fn torrents_and_peers_fit_on_eighty_by_twenty_four() {
     let expected = "\
 Kinswarm  2 torrents, 6 peers   down 5.00 MB/s   up 340.00 kB/s
-down, at most 5.00 MB/s                  up, at most 340.00 kB/s
+down, peak 5.00 MB/s                     up, peak 340.00 kB/s
 ";
     let drawn = frame(&model(), 80, 24).unwrap();
     assert!(drawn.starts_with(expected), "{drawn}");
