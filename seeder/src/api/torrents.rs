@@ -354,6 +354,7 @@ pub(super) fn unchanged(error: ChangeError) -> Problem {
         ChangeError::NoMetadata
         | ChangeError::OnlyGiven
         | ChangeError::Kept { .. }
+        | ChangeError::NotNow(_)
         | ChangeError::Disk { .. } => Problem::conflict(words),
         ChangeError::NoSuchFile(_) | ChangeError::Refused(_) => Problem::unusable(words),
         ChangeError::Stopped => Problem::busy("the seeder is stopping"),

@@ -51,8 +51,12 @@ pub enum ChangeError {
     NoSuchFile(usize),
     #[error("{}: {reason}", path.display())]
     Disk { path: PathBuf, reason: String },
+    /// What was asked makes no sense, at any time.
     #[error("{0}")]
     Refused(String),
+    /// What it is at does not allow it.
+    #[error("{0}")]
+    NotNow(String),
     #[error("the engine has stopped")]
     Stopped,
 }

@@ -82,7 +82,7 @@ impl Table {
     fn lend(&mut self, key: TorrentKey) -> Result<oneshot::Receiver<Option<Opened>>, ChangeError> {
         let entry = self.torrents.get_mut(&key).ok_or(ChangeError::Unknown)?;
         if entry.moving {
-            return Err(ChangeError::Refused(
+            return Err(ChangeError::NotNow(
                 "its files are being moved already".to_owned(),
             ));
         }
@@ -90,7 +90,7 @@ impl Table {
         match &entry.state {
             State::Asleep(opened) => _ = give.send(Some(opened.clone())),
             State::Awake(awake) => {
-                let busy = |_| ChangeError::Refused("it has too much to do; try again".to_owned());
+                let busy = |_| ChangeError::NotNow("it has too much to do; try again".to_owned());
                 awake.driver.try_send(Command::Lend(give)).map_err(busy)?;
             }
             State::Parked(_) => {
@@ -101,9 +101,9 @@ impl Table {
             State::Blank => return Err(ChangeError::NoMetadata),
             State::Opening(_) => {
                 let why = "its files are looked at; try again when that is done";
-                return Err(ChangeError::Refused(why.to_owned()));
+                return Err(ChangeError::NotNow(why.to_owned()));
             }
-            State::Broken(reason) => return Err(ChangeError::Refused(reason.to_string())),
+            State::Broken(reason) => return Err(ChangeError::NotNow(reason.to_string())),
         }
         entry.moving = true;
         Ok(lent)
@@ -177,7 +177,7 @@ impl Table {
             });
             let result = gone
                 .await
-                .unwrap_or_else(|fault| Err(ChangeError::Refused(fault.to_string())));
+                .unwrap_or_else(|fault| Err(ChangeError::NotNow(fault.to_string())));
             Moved::Deleted { key, result }
         });
     }
@@ -217,7 +217,7 @@ async fn with_files(
 ) -> Result<(), ChangeError> {
     let files = lent.await.ok().flatten().ok_or(ChangeError::NoMetadata)?;
     let worked = tokio::task::spawn_blocking(move || work(&files)).await;
-    let worked = worked.map_err(|fault| ChangeError::Refused(fault.to_string()))?;
+    let worked = worked.map_err(|fault| ChangeError::NotNow(fault.to_string()))?;
     worked.map_err(|error| disk_error(error.path(), &error.reason()))
 }
 

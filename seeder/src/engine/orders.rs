@@ -145,10 +145,10 @@ impl Table {
         let entry = self.torrents.get(&key).ok_or(ChangeError::Unknown)?;
         if entry.paused {
             let why = "it is paused, and its trackers think that it is gone; resume it first";
-            return Err(ChangeError::Refused(why.to_owned()));
+            return Err(ChangeError::NotNow(why.to_owned()));
         }
         if entry.spec.trackers().is_empty() {
-            return Err(ChangeError::Refused("it has no trackers".to_owned()));
+            return Err(ChangeError::NotNow("it has no trackers".to_owned()));
         }
         if force {
             self.shared.trackers.insist(key).await;
