@@ -402,3 +402,53 @@ fn a_run_fetches_what_is_added_and_deletes_it_only_when_told_twice() {
     assert!(owner.list().is_empty());
     assert!(!album.place("into/Holidays").exists());
 }
+
+#[test]
+fn folders_may_be_named_as_they_are_seen_from_here() {
+    let album = Album::small();
+    album.create(&[]);
+    let here = |words: &[&str]| Program::seeder().args(words).directory(album.place(""));
+    let seed = [
+        "seed",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        "seed-state",
+    ];
+    let seeding = here(&seed)
+        .args(["Holidays.torrent", "--content", "home"])
+        .start();
+    let listen = seeding.wait_for_json("listen", LIMIT)["listen"][0].clone();
+    let get = [
+        "get",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        "get-state",
+        "--into",
+        "into",
+    ];
+    here(&get)
+        .args(["Holidays.torrent", "--peer", listen.as_str().unwrap()])
+        .run(LIMIT)
+        .succeeded();
+    album.check_arrived();
+    let share = [
+        "share",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--tracker-listen",
+        "127.0.0.1:0",
+    ];
+    let sharing = here(&share)
+        .args(["home/Holidays", "--data", "share-state"])
+        .start();
+    assert!(
+        sharing.wait_for_json("magnet", LIMIT)["torrent"]
+            .as_str()
+            .unwrap()
+            .starts_with('/')
+    );
+}

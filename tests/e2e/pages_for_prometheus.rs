@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tests::rig::HttpRequest;
+use tests::rig::{HttpRequest, ask_until};
 
 use crate::album::{Album, LIMIT, Tracker};
 use crate::operating::Owner;
@@ -124,6 +124,43 @@ fn the_seeders_page_keeps_to_the_habits_and_names_no_torrent() {
     owner.does(&["remove", "Holidays"]);
     let page = HttpRequest::get("/metrics").send(admin).succeeded().text();
     assert!(page.contains("seeder_torrents{state=\"seeding\"} 0"), "{page}");
+}
+
+#[test]
+fn announces_that_were_answered_and_those_that_failed_are_counted_apart() {
+    let tracker = Tracker::start("127.0.0.1:0");
+    let album = Album::small();
+    // Nobody listens on the first port, which only root may open.
+    let torrent = album.create(&[
+        "--tracker",
+        &tracker.announce,
+        "--tracker",
+        "http://127.0.0.1:1/announce",
+    ]);
+    let owner = Owner::of(album.place("state"));
+    let running = owner
+        .program(&[
+            "run",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ])
+        .start();
+    let admin = running.wait_for_json("admin", LIMIT)["admin"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let adding = owner.program(&["add"]).arg(&torrent).arg("--content");
+    adding.arg(album.place("home")).run(LIMIT).succeeded();
+    ask_until("both ends", LIMIT, || {
+        let page = HttpRequest::get("/metrics").send(admin).succeeded().text();
+        let ok = page.contains("seeder_announces_total{result=\"ok\"} 1\n");
+        let failed = page.contains("seeder_announces_total{result=\"failed\"} 0\n");
+        (ok && !failed).then_some(())
+    });
 }
 
 #[test]

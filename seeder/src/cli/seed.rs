@@ -52,7 +52,7 @@ pub struct Args {
     ports: PortFlags,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(mut args: Args) -> Result<(), Failure> {
     args.ports.check()?;
     let content = args.content.canonicalize();
     let content = content.map_err(|error| {
@@ -61,6 +61,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
             args.content.display()
         ))
     })?;
+    // The engine is told whole paths only: where we happen to stand says nothing to others.
+    args.content.clone_from(&content);
     let torrents = args
         .files
         .iter()

@@ -66,7 +66,7 @@ impl Table {
             pieces_wrong,
             disk_queue: counts.queued(),
             disk_silences: counts.silences(),
-            announces: totals.answered.load(Relaxed),
+            announces: totals.answered.load(Relaxed) + totals.failed.load(Relaxed),
             announces_failed: totals.failed.load(Relaxed),
             announces_open: totals.open.load(Relaxed),
             bans: self.shared.bans() as u64,

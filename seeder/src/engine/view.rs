@@ -215,6 +215,7 @@ pub struct EngineFacts {
     pub disk_queue: u64,
     /// How often a disk was silent for so long that it was told.
     pub disk_silences: u64,
+    /// Announces that ended, and those of them that failed.
     pub announces: u64,
     pub announces_failed: u64,
     /// Announces that wait or travel.
