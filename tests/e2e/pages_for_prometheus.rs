@@ -8,20 +8,17 @@ use crate::album::{Album, LIMIT, Tracker};
 use crate::operating::Owner;
 
 /// Labels whose values are few, and chosen by us.
-const LABELS: [&str; 13] = [
+const LABELS: &[&str] = &[
     "state",
     "result",
     "reason",
     "version",
     "le",
-    "quantile",
-    "family",
-    "mode",
-    "kind",
-    "event",
-    "transport",
-    "client",
-    "scope",
+    "ip_version",
+    "protocol",
+    "type",
+    "direction",
+    "role",
 ];
 
 /// Series of one page, whatever is shared.
