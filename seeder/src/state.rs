@@ -1,7 +1,8 @@
 //! The folder that holds what must outlive a process: one place a person, one owner a torrent.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -63,14 +64,52 @@ pub fn make(folder: &Path) -> Result<(), StateError> {
 
 /// What is remembered of torrents whose content lies in one folder, and the sole right to work on one of them there: two
 /// processes may fetch two torrents, or one torrent to two folders, but not one to one.
-pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Vec<Lock>), StateError> {
+pub fn place(data: &Path, content: &Path, torrents: &[InfoHash]) -> Result<(PathBuf, Lock), StateError> {
     let id = id_of(content);
     let folder = data.join("places").join(&id);
     make(&folder)?;
-    let locks = torrents
-        .iter()
-        .map(|torrent| lock(data, &format!("{id}-{torrent}")));
-    Ok((folder, locks.collect::<Result<_, _>>()?))
+    let names = torrents.iter().map(|torrent| format!("{id}-{torrent}"));
+    Ok((folder, claim(data, &names.collect())?))
+}
+
+/// Takes many names with one open file, which lists them: the lists of others are read, as far as somebody holds them.
+fn claim(data: &Path, names: &BTreeSet<String>) -> Result<Lock, StateError> {
+    let locks = data.join("locks");
+    make(&locks)?;
+    let trouble = |path: &Path, source| StateError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    // Held while the lists are read and ours is written, so that nobody reads half a list.
+    let gate = locks.join("claims.lock");
+    let held = open(&gate).and_then(|gate| gate.lock().map(|()| gate));
+    let _held = held.map_err(|source| trouble(&gate, source))?;
+    let (mut ours, mut number) = (None, 0_u32);
+    // No list is ever removed, so they have no gaps; one whose holder is gone serves the next.
+    let (mut list, path) = loop {
+        let path = locks.join(format!("claims-{number}.lock"));
+        if let Some(ours) = ours.take_if(|_| !path.exists()) {
+            break ours;
+        }
+        let mut list = open(&path).map_err(|source| trouble(&path, source))?;
+        match list.try_lock() {
+            Ok(()) => ours = ours.or(Some((list, path))),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let read = list.read_to_string(&mut text);
+                read.map_err(|source| trouble(&path, source))?;
+                if text.lines().any(|line| names.contains(line)) {
+                    return Err(StateError::Held { path });
+                }
+            }
+            Err(TryLockError::Error(source)) => return Err(trouble(&path, source)),
+        }
+        number += 1;
+    };
+    let text: String = names.iter().flat_map(|name| [name.as_str(), "\n"]).collect();
+    let written = list.set_len(0).and_then(|()| list.write_all(text.as_bytes()));
+    written.map_err(|source| trouble(&path, source))?;
+    Ok(Lock { _file: list })
 }
 
 /// A short name for a path: the same each time, and fit for a file's name.
@@ -101,12 +140,7 @@ pub fn lock(folder: &Path, name: &str) -> Result<Lock, StateError> {
     let locks = folder.join("locks");
     make(&locks)?;
     let path = locks.join(format!("{name}.lock"));
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path);
-    let file = match file {
+    let file = match open(&path) {
         Ok(file) => file,
         Err(source) => return Err(StateError::Open { path, source }),
     };
@@ -115,6 +149,12 @@ pub fn lock(folder: &Path, name: &str) -> Result<Lock, StateError> {
         Err(TryLockError::WouldBlock) => Err(StateError::Held { path }),
         Err(TryLockError::Error(source)) => Err(StateError::Open { path, source }),
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    options.open(path)
 }
 
 #[cfg(test)]
@@ -154,11 +194,38 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (here, there) = (Path::new("/here"), Path::new("/there"));
         let (one, other) = (InfoHash([1; 20]), InfoHash([2; 20]));
-        let (first, _held) = place(data.path(), here, &[one]).unwrap();
+        let (first, held) = place(data.path(), here, &[one]).unwrap();
         let (second, _also) = place(data.path(), there, &[one]).unwrap();
         assert_ne!(first, second);
-        assert_eq!(place(data.path(), here, &[other]).unwrap().0, first);
+        let (again, free) = place(data.path(), here, &[other]).unwrap();
+        assert_eq!(again, first);
         assert!(place(data.path(), here, &[other, one]).is_err());
+        drop(held);
+        assert!(
+            place(data.path(), here, &[other, one]).is_err(),
+            "the other is held still"
+        );
+        drop(free);
+        let _both = place(data.path(), here, &[other, one]).unwrap();
+        assert!(place(data.path(), here, &[one]).is_err());
+        assert!(
+            place(data.path(), there, &[one]).is_err(),
+            "a list behind a free one counts"
+        );
+    }
+
+    #[test]
+    fn many_torrents_take_one_file() {
+        let data = tempfile::tempdir().unwrap();
+        let torrents: Vec<InfoHash> = (0..200).map(|number| InfoHash([number; 20])).collect();
+        let (_, _held) = place(data.path(), Path::new("/here"), &torrents).unwrap();
+        let files = fs::read_dir(data.path().join("locks")).unwrap().count();
+        assert_eq!(files, 2);
+        let refused = place(data.path(), Path::new("/here"), &[InfoHash([199; 20])]).unwrap_err();
+        assert!(
+            refused.to_string().contains("claims-0.lock is locked"),
+            "{refused}"
+        );
     }
 
     #[test]

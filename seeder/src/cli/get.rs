@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             ))
         })?;
     let data = state::folder(args.ports.data.as_deref())?;
-    let (place, _locks) = state::place(&data, &wanted.torrent.root, &[wanted.info_hash])?;
+    let (place, _lock) = state::place(&data, &wanted.torrent.root, &[wanted.info_hash])?;
     session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
         let control = session::open_control(&engine, &data);

@@ -71,7 +71,7 @@ pub fn run(mut args: Args) -> Result<(), Failure> {
     let hashes: Vec<InfoHash> = torrents.iter().map(|torrent| torrent.info.wire_hash()).collect();
     refuse_twice(&args.files, &hashes)?;
     let data = state::folder(args.ports.data.as_deref())?;
-    let (place, _locks) = state::place(&data, &content, &hashes)?;
+    let (place, _lock) = state::place(&data, &content, &hashes)?;
     session::block_on(|mut stop| async move {
         let engine = session::start_engine(&args.ports, &place).await?;
         let control = session::open_control(&engine, &data);

@@ -67,13 +67,21 @@ impl Opening {
     pub(crate) async fn open(self) -> Option<Opened> {
         let device = self.devices.of(&self.root);
         let turn = device.job().await?;
-        let found = tokio::task::spawn_blocking(move || {
+        let looked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            self.look()
+            let found = self.look();
+            // Most torrents need no more than that; ten thousand of them should not cost a second thread's turn each.
+            if found.doubtful.is_empty() {
+                Ok(found.settle())
+            } else {
+                Err(found)
+            }
         });
-        let found = found.await.ok()?;
-        let reads_much = !found.doubtful.is_empty();
-        let turn = if reads_much { device.check().await } else { None };
+        let found = match looked.await.ok()? {
+            Ok(opened) => return Some(opened),
+            Err(found) => found,
+        };
+        let turn = device.check().await;
         let settled = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             found.settle()

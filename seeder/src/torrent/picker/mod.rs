@@ -120,7 +120,8 @@ impl Picker {
         &self.geometry
     }
 
-    /// What is verified.
+    /// What is verified; for those who check that all agree.
+    #[cfg(debug_assertions)]
     pub(super) fn have(&self) -> &Bitfield {
         &self.have
     }
