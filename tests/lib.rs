@@ -1,6 +1,7 @@
 //! What the test binaries share.
 
 pub mod measure;
+pub mod rivals;
 
 pub mod extremes;
 pub mod fake_member;

@@ -5,7 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Wall time; a bench measures the real one.
 #[expect(
@@ -134,6 +136,24 @@ impl Running {
     /// `taskset` becomes the program it starts, so this is the program's own id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+}
+
+impl Running {
+    /// Asks it to end, and waits so long before it is killed.
+    pub fn stop(&mut self, patience: Duration) -> io::Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let begun = wall();
+        while self.0.try_wait()?.is_none() {
+            if begun.elapsed() > patience {
+                self.0.kill()?;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ten thousand torrents that nobody asks for: how long until the tracker has seen them all, what that costs, and what they cost
-//! from then on. Beside our engine libtorrent, in the same run, each with a fresh tracker of ours.
+//! from then on. `seeder run` starts with what it was given before; `seeder seed` and libtorrent read the .torrent files. All in
+//! the same run, each with a fresh tracker of ours.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -7,18 +8,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use seeder::engine::{
-    AddTorrent, Allocation, Encryption, Engine, EngineConfig, Limits, Mode, Options, Rates, Source,
-};
 use sha1::{Digest, Sha1};
-use shared::id::PeerId;
-use shared::metainfo::Metainfo;
 use tests::measure::{Cpu, Running, built_beside, free_address, installed, wall};
+
+/// How long a program may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Content of one torrent: one piece.
 const LENGTH: usize = 64 * 1024;
@@ -30,9 +29,6 @@ struct Args {
     /// Seconds over which idling is measured.
     #[arg(long, default_value_t = 60)]
     idle: u64,
-    /// Be the engine under test: seed what lies in this folder until killed.
-    #[arg(long)]
-    engine: Option<PathBuf>,
 }
 
 /// Who is measured.
@@ -53,7 +49,7 @@ struct Figures {
     threads: usize,
 }
 
-fn make_content(home: &Path, count: usize) -> anyhow::Result<()> {
+fn make_content(home: &Path, count: usize, announce: &str) -> anyhow::Result<()> {
     fs::create_dir_all(home.join("content"))?;
     fs::create_dir_all(home.join("torrents"))?;
     for number in 0..count {
@@ -61,29 +57,19 @@ fn make_content(home: &Path, count: usize) -> anyhow::Result<()> {
         let line = format!("{number:05} a family's photograph\n");
         let content: Vec<u8> = line.bytes().cycle().take(LENGTH).collect();
         let piece: [u8; 20] = Sha1::digest(&content).into();
-        let mut info = format!(
-            "d6:lengthi{LENGTH}e4:name{}:{name}12:piece lengthi{LENGTH}e6:pieces20:",
+        let mut torrent = format!(
+            "d8:announce{}:{announce}4:infod6:lengthi{LENGTH}e4:name{}:{name}12:piece lengthi{LENGTH}e6:pieces20:",
+            announce.len(),
             name.len()
         )
         .into_bytes();
-        info.extend(piece);
-        info.push(b'e');
-        fs::write(home.join("torrents").join(format!("{number:05}.info")), &info)?;
+        torrent.extend(piece);
+        torrent.extend(b"ee");
+        fs::write(
+            home.join("torrents").join(format!("{number:05}.torrent")),
+            &torrent,
+        )?;
         fs::write(home.join("content").join(name), content)?;
-    }
-    Ok(())
-}
-
-/// The torrents with this tracker.
-fn name_tracker(home: &Path, announce: &str) -> anyhow::Result<()> {
-    for file in fs::read_dir(home.join("torrents"))? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "info") {
-            let mut torrent = format!("d8:announce{}:{announce}4:info", announce.len()).into_bytes();
-            torrent.extend(fs::read(&path)?);
-            torrent.push(b'e');
-            fs::write(path.with_extension("torrent"), torrent)?;
-        }
     }
     Ok(())
 }
@@ -130,22 +116,19 @@ fn start_tracker(home: &Path, http: SocketAddr, admin: SocketAddr) -> anyhow::Re
     let tracker = Running::start(None, &built_beside("tracker")?, &arguments)?;
     let begun = wall();
     while seen(admin).is_none() {
-        anyhow::ensure!(
-            begun.elapsed() < Duration::from_secs(20),
-            "the tracker does not start"
-        );
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "the tracker does not start");
         pause(Duration::from_millis(50));
     }
     Ok(tracker)
 }
 
-fn measure(home: &Path, rival: &Rival, args: &Args) -> anyhow::Result<Figures> {
-    let (http, admin) = (
-        free_address(Ipv4Addr::LOCALHOST)?,
-        free_address(Ipv4Addr::LOCALHOST)?,
-    );
+fn measure(
+    home: &Path,
+    rival: &Rival,
+    args: &Args,
+    (http, admin): (SocketAddr, SocketAddr),
+) -> anyhow::Result<Figures> {
     let _tracker = start_tracker(home, http, admin)?;
-    name_tracker(home, &format!("http://{http}/announce"))?;
     let begun = wall();
     let running = Running::start(None, &rival.program, &rival.arguments)?;
     let seen = watch(admin, args.torrents, begun)?;
@@ -194,63 +177,89 @@ fn watch(admin: SocketAddr, count: usize, begun: Instant) -> anyhow::Result<[f64
     Ok(times)
 }
 
-/// The engine alone, as `seeder run` has it, with its database.
-async fn be_the_engine(home: PathBuf) -> anyhow::Result<()> {
-    let data = home.join("engine");
-    fs::create_dir_all(&data)?;
-    let config = EngineConfig {
-        listen: vec!["127.0.0.1:0".parse()?],
-        data: Some(data.clone()),
-        peer_id: PeerId(*b"-KS0100-benchbenchbe"),
-        limits: Limits::default(),
-        encryption: Encryption::default(),
-        rates: Rates::default(),
-        store: Some(data.join("seeder.sqlite")),
-        allocation: Allocation::default(),
-    };
-    let engine = Engine::start(config).await?;
-    let mut adding = tokio::task::JoinSet::new();
+/// Our daemon learns its torrents once, which is not measured, and stops; from then on it starts with them.
+fn teach(home: &Path, http: SocketAddr, admin: SocketAddr) -> anyhow::Result<()> {
+    let _tracker = start_tracker(home, http, admin)?;
+    let seeder = built_beside("seeder")?;
+    let mut daemon = Running::start(None, &seeder, &daemon(home))?;
+    let begun = wall();
+    while !data(home).join("control.sock").exists() {
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "the seeder does not start");
+        pause(Duration::from_millis(50));
+    }
+    let mut add = Command::new(&seeder);
+    add.args(["add", "--content"]).arg(home.join("content"));
+    add.arg("--data").arg(data(home)).args(torrents(home)?);
+    let added = add.stdin(Stdio::null()).stdout(Stdio::null()).output()?;
+    anyhow::ensure!(
+        added.status.success(),
+        "add: {}",
+        String::from_utf8_lossy(&added.stderr)
+    );
+    daemon.stop(PATIENCE)?;
+    Ok(())
+}
+
+fn data(home: &Path) -> PathBuf {
+    home.join("state")
+}
+
+fn daemon(home: &Path) -> Vec<String> {
+    let data = data(home).display().to_string();
+    let arguments = [
+        "run",
+        "--data",
+        &data,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+    ];
+    arguments.map(str::to_owned).to_vec()
+}
+
+fn torrents(home: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
     for file in fs::read_dir(home.join("torrents"))? {
         let path = file?.path();
-        if path.extension().is_none_or(|extension| extension != "torrent") {
-            continue;
-        }
-        let metainfo = Metainfo::read(&fs::read(path)?)?;
-        let torrent = AddTorrent {
-            trackers: metainfo.trackers.clone(),
-            source: Source::Metainfo(Arc::new(metainfo)),
-            root: home.join("content"),
-            mode: Mode::Seed,
-            peers: Vec::new(),
-            options: Options::default(),
-        };
-        let engine = engine.clone();
-        adding.spawn(async move { engine.add(torrent).await });
-        // As many at once as an API would have under way.
-        while adding.len() >= 64 {
-            adding.join_next().await.context("nobody adds")???;
+        if path.extension().is_some_and(|extension| extension == "torrent") {
+            paths.push(path);
         }
     }
-    while let Some(added) = adding.join_next().await {
-        added??;
-    }
-    std::future::pending().await
+    paths.sort();
+    Ok(paths)
 }
 
 fn rivals(home: &Path) -> anyhow::Result<Vec<Rival>> {
-    let home = home.display().to_string();
-    let mut rivals = vec![Rival {
-        name: "kinswarm",
-        program: std::env::current_exe()?,
-        arguments: vec!["--engine".to_owned(), home.clone()],
-    }];
+    let seeder = built_beside("seeder")?;
+    let text = |path: PathBuf| path.display().to_string();
+    let words = ["seed", "--listen", "127.0.0.1:0", "--data"];
+    let mut seed: Vec<String> = words.map(str::to_owned).to_vec();
+    seed.extend([
+        text(home.join("seed")),
+        "--content".to_owned(),
+        text(home.join("content")),
+    ]);
+    seed.extend(torrents(home)?.into_iter().map(text));
+    let mut rivals = vec![
+        Rival {
+            name: "seeder run",
+            program: seeder.clone(),
+            arguments: daemon(home),
+        },
+        Rival {
+            name: "seeder seed",
+            program: seeder,
+            arguments: seed,
+        },
+    ];
     if let Some(python) = installed("python3") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_idle.py");
         let address = free_address(Ipv4Addr::LOCALHOST)?;
         rivals.push(Rival {
             name: "libtorrent",
             program: python,
-            arguments: vec![script.to_owned(), home, address.to_string()],
+            arguments: vec![script.to_owned(), text(home.to_owned()), address.to_string()],
         });
     }
     Ok(rivals)
@@ -258,19 +267,20 @@ fn rivals(home: &Path) -> anyhow::Result<Vec<Rival>> {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if let Some(home) = args.engine {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        return runtime.block_on(be_the_engine(home));
-    }
     let home = tempfile::tempdir()?;
-    make_content(home.path(), args.torrents)?;
+    let (http, admin) = (
+        free_address(Ipv4Addr::LOCALHOST)?,
+        free_address(Ipv4Addr::LOCALHOST)?,
+    );
+    make_content(home.path(), args.torrents, &format!("http://{http}/announce"))?;
+    teach(home.path(), http, admin)?;
     println!("{} torrents of 64 KiB, one tracker", args.torrents);
     println!(
         "| | seen 50 / 90 / 99 / 100 %, s | CPU s until then | idle CPU s a minute | MiB | descriptors | threads |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for rival in rivals(home.path())? {
-        let figures = match measure(home.path(), &rival, &args) {
+        let figures = match measure(home.path(), &rival, &args, (http, admin)) {
             Ok(figures) => figures,
             Err(error) => {
                 println!("| {} | {error:#} | | | | | |", rival.name);

@@ -1,4 +1,4 @@
-//! CPU seconds of a seeder per gigabyte sent, beside libtorrent, aria2 and rTorrent in the same run. A thread a
+//! CPU seconds of a seeder per gigabyte sent, beside libtorrent, aria2, rTorrent and Transmission in the same run. A thread a
 //! connection plays a leecher that hashes nothing and writes nothing, and refills a quarter of its queue at a time.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -16,9 +16,13 @@ use anyhow::Context;
 use clap::Parser;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tests::measure::{Cpu, Running, built_beside, free_address, installed, triple, wall};
+use tests::measure::{Cpu, Running, built_beside, free_address, triple, wall};
+use tests::rivals;
 
 const BLOCK: u32 = 16 * 1024;
+
+/// Some hash all of it before they give a byte.
+const WARM_TIME: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -34,12 +38,17 @@ struct Args {
     /// Everything behind RC4, which all sides require.
     #[arg(long)]
     encryption: bool,
+    /// Only ours, without the rivals: for profiles.
+    #[arg(long)]
+    alone: bool,
 }
 
 struct Seeder {
     name: &'static str,
     address: SocketAddr,
     running: Running,
+    /// It is asked for so small a part of what others are.
+    part: u64,
 }
 
 struct Content {
@@ -48,6 +57,7 @@ struct Content {
     info_hash: [u8; 20],
     length: u64,
     hidden: bool,
+    alone: bool,
 }
 
 fn make_content(args: &Args, home: &Path) -> anyhow::Result<Content> {
@@ -90,6 +100,7 @@ fn make_content(args: &Args, home: &Path) -> anyhow::Result<Content> {
         info_hash,
         length: args.mebibytes << 20,
         hidden: args.encryption,
+        alone: args.alone,
     })
 }
 
@@ -99,58 +110,30 @@ fn text(path: &Path) -> String {
 
 /// Our seeder, and the rivals that are installed.
 fn start_all(home: &Path, content: &Content) -> anyhow::Result<Vec<Seeder>> {
-    let (torrent, folder) = (text(&content.torrent), text(&content.folder));
-    let mut seeders = Vec::new();
-    let mut start =
-        |name, program: PathBuf, address: SocketAddr, arguments: Vec<String>| -> anyhow::Result<()> {
-            let running = Running::start(None, &program, &arguments)?;
-            seeders.push(Seeder {
-                name,
-                address,
-                running,
-            });
-            Ok(())
-        };
     let address = free_address(Ipv4Addr::LOCALHOST)?;
     let ours = ours(content, &home.join("state"), address);
-    start("seeder", built_beside("seeder")?, address, ours)?;
-    if let Some(python) = installed("python3").filter(|python| has_libtorrent(python)) {
-        let address = free_address(Ipv4Addr::LOCALHOST)?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
-        let hidden = content.hidden.to_string();
-        let arguments = [script, &torrent, &folder, &address.to_string(), &hidden];
-        start(
-            "libtorrent",
-            python,
-            address,
-            arguments.map(String::from).to_vec(),
-        )?;
+    let mut seeders = vec![Seeder {
+        name: "seeder",
+        address,
+        running: Running::start(None, &built_beside("seeder")?, &ours)?,
+        part: 1,
+    }];
+    if content.alone {
+        return Ok(seeders);
     }
-    if let Some(aria2) = installed("aria2c") {
-        let address = free_address(Ipv4Addr::LOCALHOST)?;
-        let port = format!("--listen-port={}", address.port());
-        let dir = format!("--dir={folder}");
-        let (crypto, level) = if content.hidden {
-            ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
-        } else {
-            ("--bt-require-crypto=false", "--bt-min-crypto-level=plain")
-        };
-        let arguments = [
-            "--seed-ratio=0.0",
-            "-V",
-            "--interface=127.0.0.1",
-            "--enable-dht=false",
-            "--enable-dht6=false",
-            "--bt-enable-lpd=false",
-            "--enable-peer-exchange=false",
-            "--summary-interval=0",
-            crypto,
-            level,
-            &port,
-            &dir,
-            &torrent,
-        ];
-        start("aria2", aria2, address, arguments.map(String::from).to_vec())?;
+    let task = rivals::Task {
+        home,
+        torrent: &content.torrent,
+        folder: &content.folder,
+        hidden: content.hidden,
+    };
+    for rival in rivals::seeders(&task)? {
+        seeders.push(Seeder {
+            name: rival.name,
+            address: rival.address,
+            running: Running::start(None, &rival.program, &rival.arguments)?,
+            part: rival.part,
+        });
     }
     Ok(seeders)
 }
@@ -170,13 +153,6 @@ fn ours(content: &Content, state: &Path, address: SocketAddr) -> Vec<String> {
         if content.hidden { "require" } else { "prefer" },
     ];
     arguments.map(String::from).to_vec()
-}
-
-fn has_libtorrent(python: &Path) -> bool {
-    Command::new(python)
-        .args(["-c", "import libtorrent"])
-        .output()
-        .is_ok_and(|output| output.status.success())
 }
 
 /// One connection: handshake, interested, then `queue` requests in flight until all its blocks have come.
@@ -262,9 +238,14 @@ impl Leecher {
         Ok(self.buffer.get(from..from + count).unwrap_or_default())
     }
 
+    /// Waits until it may ask. Some let a newcomer wait for their clock.
+    fn wait(&mut self) -> anyhow::Result<()> {
+        while self.next()?.0 != 1 {}
+        Ok(())
+    }
+
     /// Fetches blocks `from..to` of a file with pieces of 1 MiB.
     fn fetch(&mut self, from: u64, to: u64, queue: u64) -> anyhow::Result<u64> {
-        while self.next()?.0 != 1 {}
         let (mut asked, mut got) = (from, from);
         while got < to {
             if asked < to && asked - got <= queue * 3 / 4 {
@@ -293,7 +274,7 @@ fn request(batch: &mut Vec<u8>, block: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// CPU s per GB, of it user, MB/s.
+/// CPU s per GB, of it user, MB/s, while all connections are served: none before the last may ask.
 #[expect(clippy::cast_precision_loss, reason = "counts of a bench are far below 2^52")]
 fn run(
     seeder: &Seeder,
@@ -302,15 +283,22 @@ fn run(
     queue: u64,
     fetch: u64,
 ) -> anyhow::Result<[f64; 3]> {
-    let share = (fetch << 20).min(content.length) / u64::from(BLOCK) / u64::from(connections);
+    let fetch = (fetch << 20).min(content.length) / seeder.part;
+    let share = fetch / u64::from(BLOCK) / u64::from(connections);
+    let mut leechers = Vec::new();
+    for number in 0..connections {
+        leechers.push(Leecher::connect(seeder.address, number + 1, content)?);
+    }
+    for leecher in &mut leechers {
+        leecher.wait()?;
+    }
     let (before, start) = (Cpu::of(seeder.running.pid())?, wall());
     let bytes: u64 = std::thread::scope(|scope| {
-        let leechers: Vec<_> = (0..connections)
-            .map(|number| {
-                scope.spawn(move || -> anyhow::Result<u64> {
-                    let mut leecher = Leecher::connect(seeder.address, number + 1, content)?;
-                    leecher.fetch(u64::from(number) * share, u64::from(number + 1) * share, queue)
-                })
+        let leechers: Vec<_> = leechers
+            .iter_mut()
+            .zip(0_u64..)
+            .map(|(leecher, number)| {
+                scope.spawn(move || leecher.fetch(number * share, (number + 1) * share, queue))
             })
             .collect();
         let mut sum = 0;
@@ -321,22 +309,23 @@ fn run(
         }
         Ok::<u64, anyhow::Error>(sum)
     })?;
-    let (cpu, gigabytes) = (Cpu::of(seeder.running.pid())?.since(before), bytes as f64 / 1e9);
+    let (elapsed, gigabytes) = (start.elapsed().as_secs_f64(), bytes as f64 / 1e9);
+    let cpu = Cpu::of(seeder.running.pid())?.since(before);
     Ok([
         cpu.total() / gigabytes,
         cpu.user / gigabytes,
-        gigabytes * 1e3 / start.elapsed().as_secs_f64(),
+        gigabytes * 1e3 / elapsed,
     ])
 }
 
-/// Whether a first small fetch works within half a minute: the seeder has started and checked its content.
+/// Whether a fetch of everything works within two minutes: the seeder has started and checked its content.
 fn warm(seeder: &Seeder, content: &Content) -> anyhow::Result<()> {
     let start = wall();
     loop {
         match run(seeder, content, 1, 64, content.length >> 20) {
             Ok(_) => return Ok(()),
-            Err(error) if start.elapsed() > Duration::from_secs(30) => return Err(error.context(seeder.name)),
-            Err(_) => std::thread::yield_now(),
+            Err(error) if start.elapsed() > WARM_TIME => return Err(error.context(seeder.name)),
+            Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
         }
     }
 }
