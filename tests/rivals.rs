@@ -44,26 +44,27 @@ pub fn seeders(task: &Task<'_>) -> anyhow::Result<Vec<Rival>> {
 
 fn libtorrent(task: &Task<'_>, address: SocketAddr) -> anyhow::Result<Option<Rival>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
-    Ok(installed("python3").filter(has_libtorrent).map(|program| Rival {
-        name: "libtorrent",
-        program,
-        address,
-        arguments: [
-            script,
-            &text(task.torrent),
-            &text(task.folder),
-            &address.to_string(),
-            &task.hidden.to_string(),
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        part: 1,
-    }))
+    Ok(installed("python3")
+        .filter(|python| has_libtorrent(python))
+        .map(|program| Rival {
+            name: "libtorrent",
+            program,
+            address,
+            arguments: [
+                script,
+                &text(task.torrent),
+                &text(task.folder),
+                &address.to_string(),
+                &task.hidden.to_string(),
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            part: 1,
+        }))
 }
 
 /// Does this Python have libtorrent?
-#[expect(clippy::ptr_arg, reason = "a filter of a path that is owned")]
-fn has_libtorrent(python: &PathBuf) -> bool {
+fn has_libtorrent(python: &Path) -> bool {
     let asked = Command::new(python).args(["-c", "import libtorrent"]).output();
     asked.is_ok_and(|output| output.status.success())
 }
