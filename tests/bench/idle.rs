@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Parser;
 use sha1::{Digest, Sha1};
 use tests::measure::{Cpu, Running, built_beside, free_address, installed, wall};
