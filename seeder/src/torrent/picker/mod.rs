@@ -121,7 +121,7 @@ impl Picker {
     }
 
     /// What is verified; for those who check that all agree.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn have(&self) -> &Bitfield {
         &self.have
     }
