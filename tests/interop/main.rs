@@ -8,9 +8,9 @@
     reason = "a broken rig should stop the test, and what others say is worth reading"
 )]
 
-mod clients;
+use tests::{clients, scene};
+
 mod members;
-mod scene;
 
 mod accounts;
 mod aria2;

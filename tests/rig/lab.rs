@@ -167,6 +167,13 @@ impl Drop for Lab {
     }
 }
 
+/// One of the two kinds of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    IPv4,
+    IPv6,
+}
+
 /// A machine of its own, as far as the network can tell.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -210,6 +217,24 @@ impl Host {
 
     pub fn ip(&self) -> IpAddr {
         IpAddr::V4(self.ipv4)
+    }
+
+    /// Takes away its addresses of the other family: whoever talks to it talks this one.
+    #[track_caller]
+    pub fn confine(&self, family: Family) {
+        let other = match family {
+            Family::IPv4 => "-6",
+            Family::IPv6 => "-4",
+        };
+        ip(&format!("-n {} {other} addr flush dev eth0", self.namespace));
+    }
+
+    /// Its address of one family.
+    pub fn ip_of(&self, family: Family) -> IpAddr {
+        match family {
+            Family::IPv4 => IpAddr::V4(self.ipv4),
+            Family::IPv6 => IpAddr::V6(self.ipv6),
+        }
     }
 
     /// Does something with this host's network: sockets opened inside belong to it.

@@ -20,5 +20,5 @@ pub use deadline::{Deadline, ask_until, spin};
 pub use disk::SmallDisk;
 pub use fuse::{Mood, MoodyDisk};
 pub use http::{HttpAnswer, HttpRequest};
-pub use lab::{Home, Host, Lab};
-pub use program::{Finished, Program, Running, Stream};
+pub use lab::{Family, Home, Host, Lab};
+pub use program::{Finished, OURS_ARE_BUILT, Program, Running, Stream};

@@ -15,6 +15,9 @@ use super::{Deadline, Host, ask_until};
 /// Lines that a program may print before the oldest are forgotten.
 const LINES_MAX: usize = 200_000;
 
+/// Set in the environment of a process whose parent has built our programs already.
+pub const OURS_ARE_BUILT: &str = "KINSWARM_BUILT";
+
 /// A program that has not been started yet.
 #[derive(Debug)]
 pub struct Program {
@@ -135,13 +138,17 @@ impl Program {
 fn ours(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test has a path");
-        // target/PROFILE/deps/TEST
-        let folder = test
+        // target/PROFILE/deps/TEST, or target/PROFILE/PROGRAM
+        let this = std::env::current_exe().expect("a test has a path");
+        let folder = this
             .ancestors()
-            .nth(2)
+            .skip(1)
+            .find(|folder| !folder.ends_with("deps"))
             .expect("tests lie in target/PROFILE/deps")
             .to_owned();
+        if std::env::var_os(OURS_ARE_BUILT).is_some() {
+            return folder;
+        }
         let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
         cargo
             .args(["build", "--quiet", "--workspace", "--bins"])

@@ -1,4 +1,9 @@
 //! The other clients and how each is driven without a screen. Each runs on a host of its own and says when it has all.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a broken rig should stop the test and say why"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,14 +14,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use tests::rig::{Deadline, Host, Program, Running};
+use crate::rig::{Deadline, Host, Program, Running};
 
 /// The port every client listens on: each has a host to itself.
-pub(crate) const PORT: u16 = 16_900;
+pub const PORT: u16 = 16_900;
 
 /// What is shared: the place of a .torrent file, or a link.
 #[derive(Clone, Debug)]
-pub(crate) enum Source {
+pub enum Source {
     File(PathBuf),
     Magnet(String),
 }
@@ -32,12 +37,13 @@ impl Source {
 
 /// The clients of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Client {
+pub enum Client {
     Libtorrent,
     Transmission,
     Aria2,
     QBittorrent,
     RTorrent,
+    Rqbit,
 }
 
 /// How a client lets us know that it has everything.
@@ -50,7 +56,7 @@ enum Finish {
 
 /// A client at work.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     running: Running,
     finish: Finish,
 }
@@ -58,7 +64,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Waits until it has everything.
     #[track_caller]
-    pub(crate) fn wait_until_done(&mut self, limit: Duration) {
+    pub fn wait_until_done(&mut self, limit: Duration) {
         match &self.finish {
             Finish::Says(words) => drop(self.running.wait_for_line(words, limit)),
             Finish::Exits => {
@@ -75,7 +81,7 @@ impl Peer {
         }
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.running.is_running()
     }
 }
@@ -83,7 +89,7 @@ impl Peer {
 impl Client {
     /// Starts a download into a folder.
     #[track_caller]
-    pub(crate) fn leech(self, home: &Home<'_>, source: &Source, into: &Path) -> Peer {
+    pub fn leech(self, home: &Home<'_>, source: &Source, into: &Path) -> Peer {
         fs::create_dir_all(into).unwrap();
         self.start(&Task {
             host: home.host,
@@ -97,7 +103,7 @@ impl Client {
 
     /// Seeds what lies in a folder, whole.
     #[track_caller]
-    pub(crate) fn seed(self, home: &Home<'_>, torrent: &Path, content: &Path) -> Peer {
+    pub fn seed(self, home: &Home<'_>, torrent: &Path, content: &Path) -> Peer {
         let source = Source::File(torrent.to_owned());
         self.start(&Task {
             host: home.host,
@@ -117,22 +123,23 @@ impl Client {
             Self::Aria2 => aria2(task),
             Self::QBittorrent => qbittorrent(task),
             Self::RTorrent => rtorrent(task),
+            Self::Rqbit => rqbit(task),
         }
     }
 }
 
 /// Where a client runs, and on what terms.
 #[derive(Debug)]
-pub(crate) struct Home<'a> {
-    pub(crate) host: &'a Host,
+pub struct Home<'a> {
+    pub host: &'a Host,
     /// For the client's own files.
-    pub(crate) scratch: &'a Path,
-    pub(crate) terms: Terms,
+    pub scratch: &'a Path,
+    pub terms: Terms,
 }
 
 /// What a client says of encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Terms {
+pub enum Terms {
     /// Plain handshakes first, where it can be told so.
     Plain,
     /// Encrypted handshakes first, where it can be told so.
@@ -159,7 +166,7 @@ impl Task<'_> {
 }
 
 /// The python that has libtorrent: whichever the machine's own has, else Debian's.
-pub(crate) fn python() -> &'static str {
+pub fn python() -> &'static str {
     const CANDIDATES: [&str; 2] = ["python3", "/usr/bin/python3"];
     let has_libtorrent = |python: &&&str| {
         Command::new(python)
@@ -178,7 +185,7 @@ fn abroad(program: Program, task: &Task<'_>) -> Program {
 }
 
 /// The script that drives libtorrent.
-pub(crate) fn libtorrent_script() -> PathBuf {
+pub fn libtorrent_script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/drive_libtorrent.py")
 }
 
@@ -318,6 +325,22 @@ fn rtorrent(task: &Task<'_>) -> Peer {
     Peer {
         running: abroad(program, task).start(),
         finish: Finish::Rings(bell),
+    }
+}
+
+/// It has no encryption, and asks trackers for itself only.
+fn rqbit(task: &Task<'_>) -> Peer {
+    let program = Program::named("rqbit")
+        .args(["--disable-dht", "--disable-lsd", "--disable-upnp-port-forward"])
+        .args(["--listen-port", &PORT.to_string()])
+        .args(["download", "--disable-http-api", "--output-folder"])
+        .arg(task.folder)
+        .arg(if task.whole { "--overwrite" } else { "--exit-on-finish" })
+        .arg(task.source.word())
+        .env("HOME", task.scratch);
+    Peer {
+        running: abroad(program, task).start(),
+        finish: Finish::Exits,
     }
 }
 

@@ -1,4 +1,10 @@
-//! What every test of this kind needs: our tracker on one host, a folder of photographs, our seeder on another host.
+//! What every test with another client needs: our tracker on one host, a folder of photographs, our seeder on another host.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken rig should stop the test and say why"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,48 +12,58 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tests::rig::{Digests, Host, Lab, Program, Running, ask_until, digests, fill_folder};
 
 use crate::clients::{Client, Home, PORT, Peer, Source, Terms};
+use crate::rig::{Digests, Family, Host, Lab, Program, Running, ask_until, digests, fill_folder};
 
 /// What one step may take. Transmission needs a quarter of a minute for any transfer, and six tests share two cores.
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(90);
 
 /// A tracker of ours on a host of its own. The fields go in this order: programs, then the network, then files.
 #[derive(Debug)]
-pub(crate) struct Scene {
+pub struct Scene {
     _tracker: Running,
     tracker_host: Host,
     tracker_address: SocketAddr,
     announce: String,
     lab: Lab,
     folder: TempDir,
-    insists: Insists,
+    rules: Rules,
 }
 
 /// Who takes encrypted connections alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Insists {
+pub enum Insists {
     Nobody,
     We,
     They,
 }
 
+/// How both sides are to talk.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What our `--encryption` says.
+    pub ours: &'static str,
+    pub theirs: Terms,
+    /// The only family of addresses that any host has.
+    pub family: Option<Family>,
+}
+
 /// A torrent of ours and where its content lies.
 #[derive(Debug)]
-pub(crate) struct Torrent {
-    pub(crate) file: PathBuf,
-    pub(crate) content: PathBuf,
+pub struct Torrent {
+    pub file: PathBuf,
+    pub content: PathBuf,
     info_hash: String,
     magnet: String,
 }
 
 impl Torrent {
-    pub(crate) fn as_file(&self) -> Source {
+    pub fn as_file(&self) -> Source {
         Source::File(self.file.clone())
     }
 
-    pub(crate) fn as_magnet(&self) -> Source {
+    pub fn as_magnet(&self) -> Source {
         Source::Magnet(self.magnet.clone())
     }
 
@@ -62,18 +78,33 @@ impl Torrent {
 
 impl Scene {
     #[track_caller]
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::where_insists(Insists::Nobody)
     }
 
     #[track_caller]
-    pub(crate) fn where_insists(insists: Insists) -> Self {
+    pub fn where_insists(insists: Insists) -> Self {
+        let (ours, theirs) = match insists {
+            Insists::Nobody => ("prefer", Terms::Plain),
+            Insists::We => ("require", Terms::Willing),
+            Insists::They => ("prefer", Terms::Hidden),
+        };
+        Self::with_rules(Rules {
+            ours,
+            theirs,
+            family: None,
+        })
+    }
+
+    #[track_caller]
+    pub fn with_rules(rules: Rules) -> Self {
         let lab = Lab::new();
-        let tracker_host = lab.host();
+        let tracker_host = host(&lab, rules);
+        let family = rules.family.unwrap_or(Family::IPv4);
         let folder = tempfile::tempdir().unwrap();
         let tracker = Program::tracker()
             .args(["serve", "--public", "--json", "--admin", "127.0.0.1:0"])
-            .args(["--http", &format!("{}:0", tracker_host.ipv4())])
+            .args(["--http", &SocketAddr::new(tracker_host.ip_of(family), 0).to_string()])
             .arg("--data")
             .arg(folder.path().join("tracker"))
             .on(&tracker_host)
@@ -88,40 +119,54 @@ impl Scene {
             announce,
             lab,
             folder,
-            insists,
+            rules,
         }
     }
 
-    pub(crate) fn host(&self) -> Host {
-        self.lab.host()
+    pub fn host(&self) -> Host {
+        host(&self.lab, self.rules)
+    }
+
+    /// Where our seeder listens.
+    fn listen(&self) -> String {
+        match self.rules.family {
+            Some(Family::IPv6) => format!("[::]:{PORT}"),
+            _ => format!("0.0.0.0:{PORT}"),
+        }
     }
 
     /// A place for the files of one program.
-    pub(crate) fn place(&self, name: &str) -> PathBuf {
+    pub fn place(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A torrent over a small folder: several pieces, files across borders of pieces, an empty one.
     #[track_caller]
-    pub(crate) fn photographs(&self, kind: &str) -> Torrent {
+    pub fn photographs(&self, kind: &str) -> Torrent {
+        self.photographs_with(&[kind])
+    }
+
+    /// The same with more to say about it.
+    #[track_caller]
+    pub fn photographs_with(&self, options: &[&str]) -> Torrent {
         let content = self.place("content/Photos of 2019");
         fill_folder(
             &content,
             7,
             &[3_000_000, 100_000, 1, 2_000_000, 0, 16_384, 70_000],
         );
-        self.torrent_of(&content, kind)
+        self.torrent_with(&content, options)
     }
 
     /// A torrent made by our `create`.
     #[track_caller]
-    pub(crate) fn torrent_of(&self, content: &Path, kind: &str) -> Torrent {
+    pub fn torrent_of(&self, content: &Path, kind: &str) -> Torrent {
         self.torrent_with(content, &[kind])
     }
 
     /// The same with more to say about it.
     #[track_caller]
-    pub(crate) fn torrent_with(&self, content: &Path, options: &[&str]) -> Torrent {
+    pub fn torrent_with(&self, content: &Path, options: &[&str]) -> Torrent {
         let file = self.place("made.torrent");
         let made = Program::seeder()
             .arg("create")
@@ -145,8 +190,8 @@ impl Scene {
             .into_iter()
             .chain(v2.map(|hash| format!("xt=urn:btmh:1220{hash}")))
             .collect();
-        let escaped = self.announce.replace(':', "%3A").replace('/', "%2F");
-        let magnet = format!("magnet:?{}&dn=photos&tr={escaped}", topics.join("&"));
+        let tracker = escaped(&self.announce);
+        let magnet = format!("magnet:?{}&dn=photos&tr={tracker}", topics.join("&"));
         let info_hash = v1.or(v2).unwrap().chars().take(40).collect();
         Torrent {
             file,
@@ -158,13 +203,13 @@ impl Scene {
 
     /// Our `seed` on a host of its own, once the tracker knows it.
     #[track_caller]
-    pub(crate) fn we_seed(&self, torrent: &Torrent) -> Running {
+    pub fn we_seed(&self, torrent: &Torrent) -> Running {
         let seeder = Program::seeder()
             .arg("seed")
             .arg(&torrent.file)
             .arg("--content")
             .arg(torrent.holder())
-            .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .args(["--listen", &self.listen()])
             .args(self.our_terms())
             .arg("--data")
             .arg(self.place("seed-state"))
@@ -178,13 +223,13 @@ impl Scene {
 
     /// Our `get` on a host of its own, from start to end.
     #[track_caller]
-    pub(crate) fn we_get(&self, source: &Source, into: &Path) {
+    pub fn we_get(&self, source: &Source, into: &Path) {
         let word = match source {
             Source::File(path) => path.to_string_lossy().into_owned(),
             Source::Magnet(link) => link.clone(),
         };
         let got = Program::seeder()
-            .args(["get", &word, "--json", "--listen", &format!("0.0.0.0:{PORT}")])
+            .args(["get", &word, "--json", "--listen", &self.listen()])
             .args(self.our_terms())
             .arg("--into")
             .arg(into)
@@ -196,30 +241,17 @@ impl Scene {
         assert_eq!(got.json()["event"], "done");
     }
 
-    fn their_terms(&self) -> Terms {
-        match self.insists {
-            Insists::Nobody => Terms::Plain,
-            Insists::We => Terms::Willing,
-            Insists::They => Terms::Hidden,
-        }
-    }
-
     fn our_terms(&self) -> [&'static str; 2] {
-        let when = if self.insists == Insists::We {
-            "require"
-        } else {
-            "prefer"
-        };
-        ["--encryption", when]
+        ["--encryption", self.rules.ours]
     }
 
     /// Another client's download on a host of its own.
     #[track_caller]
-    pub(crate) fn they_leech(&self, client: Client, source: &Source, into: &Path) -> Peer {
+    pub fn they_leech(&self, client: Client, source: &Source, into: &Path) -> Peer {
         let home = Home {
             host: &self.host(),
             scratch: &self.place("client"),
-            terms: self.their_terms(),
+            terms: self.rules.theirs,
         };
         client.leech(&home, source, into)
     }
@@ -227,14 +259,14 @@ impl Scene {
     /// Another client's whole copy on a host of its own, once the tracker knows it. transmission-cli now and then takes the
     /// moment between checking and starting for its end, and leaves: then it is started again.
     #[track_caller]
-    pub(crate) fn they_seed(&self, client: Client, torrent: &Torrent) -> Peer {
+    pub fn they_seed(&self, client: Client, torrent: &Torrent) -> Peer {
         const TRIES: u8 = 3;
         for attempt in 1..=TRIES {
             let scratch = self.place(&format!("client-{attempt}"));
             let home = Home {
                 host: &self.host(),
                 scratch: &scratch,
-                terms: self.their_terms(),
+                terms: self.rules.theirs,
             };
             let mut peer = client.seed(&home, &torrent.file, torrent.holder());
             let seeds = ask_until("another client that seeds", LIMIT, || {
@@ -254,6 +286,22 @@ impl Scene {
         let answer = self.tracker_host.inside(|| http_get(self.tracker_address, &path));
         answer.contains("8:completei1e")
     }
+}
+
+fn host(lab: &Lab, rules: Rules) -> Host {
+    let host = lab.host();
+    if let Some(family) = rules.family {
+        host.confine(family);
+    }
+    host
+}
+
+/// A URL as a value within a link.
+fn escaped(url: &str) -> String {
+    let marks = [(":", "%3A"), ("/", "%2F"), ("[", "%5B"), ("]", "%5D")];
+    marks
+        .iter()
+        .fold(url.to_owned(), |url, (mark, code)| url.replace(mark, code))
 }
 
 fn percent_encoded(hex: &str) -> String {
@@ -279,14 +327,14 @@ fn http_get(address: SocketAddr, path: &str) -> String {
 
 /// The other client downloads from our seeder, and has the same bytes.
 #[track_caller]
-pub(crate) fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
+pub fn leeches_from_us(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
     let scene = Scene::new();
     leeches(&scene, client, &scene.photographs(kind), source);
 }
 
 /// The same with a torrent of the test's own.
 #[track_caller]
-pub(crate) fn leeches(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
+pub fn leeches(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
     let seeder = scene.we_seed(torrent);
     let into = scene.place("into");
     let mut peer = scene.they_leech(client, &source(torrent), &into);
@@ -301,14 +349,14 @@ pub(crate) fn leeches(scene: &Scene, client: Client, torrent: &Torrent, source: 
 
 /// Our `get` downloads from the other client, and has the same bytes.
 #[track_caller]
-pub(crate) fn seeds_for_our_get(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
+pub fn seeds_for_our_get(client: Client, kind: &str, source: fn(&Torrent) -> Source) {
     let scene = Scene::new();
     seeds(&scene, client, &scene.photographs(kind), source);
 }
 
 /// The same with a torrent of the test's own.
 #[track_caller]
-pub(crate) fn seeds(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
+pub fn seeds(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torrent) -> Source) {
     let peer = scene.they_seed(client, torrent);
     let into = scene.place("into");
     scene.we_get(&source(torrent), &into);
@@ -318,7 +366,7 @@ pub(crate) fn seeds(scene: &Scene, client: Client, torrent: &Torrent, source: fn
 
 /// Every file must be there; Transmission 3.00 makes no empty files.
 #[track_caller]
-pub(crate) fn check_same(client: Client, left: &Digests, arrived: &Digests) {
+pub fn check_same(client: Client, left: &Digests, arrived: &Digests) {
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let mut expected = left.clone();
     expected.retain(|_, digest| client != Client::Transmission || digest != EMPTY);
