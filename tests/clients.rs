@@ -14,7 +14,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::rig::{Deadline, Host, Program, Running};
+use serde_json::json;
+
+use crate::rig::{Deadline, Host, Program, Running, Stream};
 
 /// The port every client listens on: each has a host to itself.
 pub const PORT: u16 = 16_900;
@@ -204,34 +206,40 @@ fn libtorrent(task: &Task<'_>) -> Peer {
     }
 }
 
+/// The daemon: transmission-cli now and then takes the moment between checking and starting for its end, and leaves.
 fn transmission(task: &Task<'_>) -> Peer {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const REMOTE: &str = "127.0.0.1:9091";
     let bell = Bell::hang(task.scratch);
-    let settings = r#"{"dht-enabled": false, "lpd-enabled": false, "pex-enabled": true, "utp-enabled": false,
-                       "port-forwarding-enabled": false, "speed-limit-up-enabled": false}"#;
-    fs::write(task.scratch.join("settings.json"), settings).unwrap();
-    let program = Program::named("transmission-cli")
-        .args([
-            "--no-portmap",
-            match task.terms {
-                Terms::Plain => "--encryption-tolerated",
-                Terms::Willing => "--encryption-preferred",
-                Terms::Hidden => "--encryption-required",
-            },
-            "--no-uplimit",
-            "--no-downlimit",
-            "--no-blocklist",
-        ])
-        .args(["--port", &PORT.to_string()])
-        .arg("--config-dir")
+    let settings = json!({
+        "dht-enabled": false, "lpd-enabled": false, "pex-enabled": true, "utp-enabled": false,
+        "port-forwarding-enabled": false, "rpc-bind-address": "127.0.0.1", "peer-port": PORT,
+        "encryption": match task.terms {
+            Terms::Plain => 0,
+            Terms::Willing => 1,
+            Terms::Hidden => 2,
+        },
+        "download-dir": task.folder,
+        "script-torrent-done-enabled": true, "script-torrent-done-filename": bell.rope(),
+    });
+    fs::write(task.scratch.join("settings.json"), settings.to_string()).unwrap();
+    let program = Program::named("transmission-daemon")
+        .args(["--foreground", "--config-dir"])
         .arg(task.scratch)
-        .arg("--download-dir")
-        .arg(task.folder)
-        .arg("--finish")
-        .arg(bell.rope())
-        .arg(task.source.word())
         .env("HOME", task.scratch);
+    let running = abroad(program, task).start();
+    running.wait_for(Stream::Err, LIMIT, |line| {
+        line.contains("Serving RPC").then_some(())
+    });
+    let adding = Program::named("transmission-remote").args([REMOTE, "--add", &task.source.word()]);
+    let added = abroad(adding, task).run(LIMIT);
+    assert!(
+        added.stdout.iter().any(|line| line.contains("success")),
+        "Transmission does not take it: {}",
+        [added.stdout, added.stderr].concat().join(" ")
+    );
     Peer {
-        running: abroad(program, task).start(),
+        running,
         finish: Finish::Rings(bell),
     }
 }

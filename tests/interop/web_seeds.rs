@@ -1,5 +1,6 @@
-//! Web seeds of both kinds: other clients download from our seeder over HTTP alone, and our `get` from nginx. No other client can
-//! do so with a torrent of v2 alone: libtorrent 2.0.8 fails at nginx too, by pieces that reach over the end of a file.
+//! Web seeds: four other clients download v1 torrents (libtorrent a hybrid as well) from our seeder over HTTP alone, and our `get`
+//! downloads v1, v2 and hybrid torrents from nginx. Nobody else's download of a torrent of v2 alone is tested: libtorrent 2.0.8 fails
+//! at nginx too, by pieces that reach over the end of a file.
 
 use std::fs;
 use std::path::Path;

@@ -227,6 +227,10 @@ impl Host {
             Family::IPv6 => "-4",
         };
         ip(&format!("-n {} {other} addr flush dev eth0", self.namespace));
+        if family == Family::IPv6 {
+            // Where no address but loopback's is of IPv4, Transmission cannot be spoken to at 127.0.0.1 either. This leads nowhere.
+            ip(&format!("-n {} addr add 192.0.2.1/32 dev lo", self.namespace));
+        }
     }
 
     /// Its address of one family.

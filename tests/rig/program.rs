@@ -15,6 +15,9 @@ use super::{Deadline, Host, ask_until};
 /// Lines that a program may print before the oldest are forgotten.
 const LINES_MAX: usize = 200_000;
 
+/// Lines of a program that a message about it shows, the last ones.
+const SHOWN: usize = 80;
+
 /// Set in the environment of a process whose parent has built our programs already.
 pub const OURS_ARE_BUILT: &str = "KINSWARM_BUILT";
 
@@ -257,7 +260,7 @@ impl Running {
                 panic!(
                     "{} should have said something within {limit:?}, but {why}.\n{}",
                     self.name,
-                    show(&said)
+                    show(&said, SHOWN)
                 );
             };
             said = self
@@ -308,7 +311,12 @@ impl Running {
 
     /// Both streams in the order they were heard, for messages.
     pub fn transcript(&self) -> String {
-        show(&self.transcript.said())
+        show(&self.transcript.said(), SHOWN)
+    }
+
+    /// All of both streams, in the order they were heard.
+    pub fn transcript_whole(&self) -> String {
+        show(&self.transcript.said(), usize::MAX)
     }
 
     /// Is it alive?
@@ -343,17 +351,24 @@ impl Running {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
-        let deadline = Deadline::after(limit);
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
-            }
-            assert!(
-                deadline.left().is_some(),
+        self.ends_within(limit).unwrap_or_else(|| {
+            panic!(
                 "{} should have ended within {limit:?}.\n{}",
                 self.name,
                 self.transcript()
-            );
+            )
+        })
+    }
+
+    /// Waits for it to end by itself; `None` when the time is over first.
+    #[track_caller]
+    pub fn ends_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Deadline::after(limit);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return Some(status);
+            }
+            deadline.left()?;
             let said = self.transcript.said();
             // Its last word is usually followed by its end.
             let _ = self.transcript.news.wait_timeout(said, Duration::from_millis(20));
@@ -387,17 +402,16 @@ impl Drop for Running {
         if thread::panicking() {
             eprintln!(
                 "{}",
-                show(&self.transcript.said()).replace("what it said", &format!("what {} said", self.name))
+                show(&self.transcript.said(), SHOWN).replace("what it said", &format!("what {} said", self.name))
             );
         }
     }
 }
 
-fn show(said: &Said) -> String {
+fn show(said: &Said, lines: usize) -> String {
     use std::fmt::Write as _;
-    const SHOWN: usize = 80;
     let mut text = String::from("--- what it said, the end of it\n");
-    for (stream, line) in said.lines.iter().skip(said.lines.len().saturating_sub(SHOWN)) {
+    for (stream, line) in said.lines.iter().skip(said.lines.len().saturating_sub(lines)) {
         let mark = if *stream == Stream::Out { "out" } else { "err" };
         let _ = writeln!(text, "{mark}| {}", line.chars().take(400).collect::<String>());
     }
