@@ -14,6 +14,9 @@ use super::machine::Torrent;
 const TICK: Duration = Duration::from_secs(1);
 /// BEP 3 drops connections that say nothing for two minutes, so we say something before.
 const KEEP_ALIVE: Duration = Duration::from_secs(110);
+/// After handshakes, rTorrent 0.9.8 leaves what arrived together with an encrypted one unread until something else comes. Where
+/// both sides have been silent for so long since, we say something.
+const NUDGE: Duration = Duration::from_secs(3);
 /// Without a useful peer for so long we ask for others, and not more often.
 const HUNGRY: Duration = Duration::from_secs(30);
 const HURRY: Duration = Duration::from_secs(60);
@@ -52,7 +55,10 @@ impl Torrent {
             self.dismiss(now, peer, Why::Silent(silence.as_secs()), rng);
             return;
         }
-        if now.since(session.said) >= KEEP_ALIVE {
+        let silent_since_greeting = now.since(session.connected) >= NUDGE
+            && session.said.since(session.connected) < NUDGE
+            && session.heard.since(session.connected) < NUDGE;
+        if now.since(session.said) >= KEEP_ALIVE || silent_since_greeting {
             self.send(now, peer, Message::KeepAlive);
         }
         self.snub(now, peer);

@@ -486,7 +486,13 @@ fn a_peer_that_owes_blocks_for_a_minute_is_snubbed_and_others_are_asked() {
 fn silence_is_broken_before_two_minutes_and_silent_peers_are_let_go() {
     let mut story = Story::leecher();
     story.connect(1, Reserved::OURS);
-    let spoken = sent(1, &story.wait(120));
+    let spoken = sent(1, &story.wait(100));
+    assert_eq!(
+        spoken,
+        [Message::KeepAlive],
+        "one that dozes after its handshake is woken"
+    );
+    let spoken = sent(1, &story.wait(20));
     assert_eq!(spoken, [Message::KeepAlive]);
     assert_eq!(goodbye(1, &story.wait(31)), Some(&Why::Silent(150)));
 }
