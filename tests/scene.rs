@@ -364,11 +364,12 @@ pub fn seeds(scene: &Scene, client: Client, torrent: &Torrent, source: fn(&Torre
     drop(peer);
 }
 
-/// Every file must be there; Transmission 3.00 makes no empty files.
+/// Every file must be there; Transmission 3.00 makes no empty files, rTorrent 0.9.8 writes the padding of hybrids into files.
 #[track_caller]
 pub fn check_same(client: Client, left: &Digests, arrived: &Digests) {
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    let mut expected = left.clone();
+    let (mut expected, mut arrived) = (left.clone(), arrived.clone());
     expected.retain(|_, digest| client != Client::Transmission || digest != EMPTY);
-    assert_eq!(&expected, arrived, "from us to {client:?}");
+    arrived.retain(|path, _| client != Client::RTorrent || !path.starts_with(".pad"));
+    assert_eq!(expected, arrived, "from us to {client:?}");
 }

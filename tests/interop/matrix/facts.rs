@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::clients::{Client, python};
 use tests::rig::Program;
 
-use crate::cell::{Cell, Kind, Talk};
+use crate::cell::{Cell, Given, Kind, Talk, Way};
 
 pub(crate) const CLIENTS: [Client; 6] = [
     Client::Libtorrent,
@@ -60,6 +60,12 @@ pub(crate) fn cannot(cell: &Cell) -> Option<&'static str> {
         Client::Rqbit if cell.talk == Talk::Encrypted => Some("it has no encrypted connections"),
         Client::Transmission if cell.kind == Kind::Hybrid => Some("it refuses every hybrid torrent"),
         Client::Aria2 if cell.kind == Kind::Hybrid => Some("it computes a wrong hash of hybrids"),
+        Client::RTorrent if cell.kind == Kind::Hybrid && cell.way == Way::TheySeed => {
+            Some("it seeds a hybrid only with its padding as files on the disk")
+        }
+        Client::RTorrent if cell.kind == Kind::Hybrid && cell.given == Given::Magnet => {
+            Some("it takes no link with two hashes")
+        }
         Client::Transmission | Client::Aria2 | Client::RTorrent | Client::Rqbit if cell.kind == Kind::V2 => {
             Some("it knows no torrents of v2")
         }

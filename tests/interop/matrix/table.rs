@@ -16,7 +16,8 @@ Written by `tests/run matrix [CLIENT…]`. One cell is one transfer of seven fil
 between our seeder and another client, each on a host of its own (a network namespace) with addresses of one family only, through our
 tracker, compared by SHA-256. *Plain*: our side has `--encryption off`, and the client tries plain handshakes where it can be told
 so. *MSE*: both sides take encrypted connections alone. What the downloading side is given is a .torrent file or a magnet link. A
-cell that fails with us runs again between the client and libtorrent: *not among themselves* says that they fail as well.
+cell that fails with us runs again between the client and libtorrent: *not among themselves* says that they fail as well. What a
+*client cannot* is stated in `tests/interop/matrix/facts.rs` and not tried. Numbers are of the notes below each table.
 ";
 
 /// How a cell ended.
@@ -76,6 +77,7 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
     );
     text.push_str("| torrent, given as | the client | plain, IPv4 | plain, IPv6 | MSE, IPv4 | MSE, IPv6 |\n");
     text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    let mut notes = Vec::new();
     for (kind, given) in KINDS.into_iter().flat_map(|kind| GIVEN.map(|given| (kind, given))) {
         for way in WAYS {
             let _ = write!(text, "| {kind}, {given} | {way} |");
@@ -92,11 +94,30 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
                     family,
                 };
                 let verdict = verdicts.iter().find(|(cell, _)| *cell == wanted);
-                let words = verdict.map_or("-".to_owned(), |(_, verdict)| verdict.to_string());
-                let _ = write!(text, " {} |", words.replace('|', "/"));
+                let words = verdict.map_or("-".to_owned(), |(_, verdict)| short(verdict, &mut notes));
+                let _ = write!(text, " {words} |");
             }
             text.push('\n');
         }
     }
+    for (number, note) in (1..).zip(&notes) {
+        let _ = write!(text, "{}{number}. {note}\n", if number == 1 { "\n" } else { "" });
+    }
     text
+}
+
+/// A verdict as it stands in a cell; the reason goes to the notes below the table, once.
+fn short(verdict: &Verdict, notes: &mut Vec<String>) -> String {
+    let (words, why) = match verdict {
+        Verdict::Ok => return "ok".to_owned(),
+        Verdict::Failed(why) => ("**failed**", why.as_str()),
+        Verdict::NobodyPasses(why) => ("not among themselves", why.as_str()),
+        Verdict::Cannot(why) => ("client cannot", *why),
+    };
+    let known = notes.iter().position(|note| note == why);
+    let at = known.unwrap_or_else(|| {
+        notes.push(why.to_owned());
+        notes.len() - 1
+    });
+    format!("{words} ({})", at + 1)
 }
