@@ -343,7 +343,11 @@ fn rqbit(task: &Task<'_>) -> Peer {
         .args(["--listen-port", &PORT.to_string()])
         .args(["download", "--disable-http-api", "--output-folder"])
         .arg(task.folder)
-        .arg(if task.whole { "--overwrite" } else { "--exit-on-finish" })
+        .arg(if task.whole {
+            "--overwrite"
+        } else {
+            "--exit-on-finish"
+        })
         .arg(task.source.word())
         .env("HOME", task.scratch);
     Peer {

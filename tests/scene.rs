@@ -104,7 +104,10 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let tracker = Program::tracker()
             .args(["serve", "--public", "--json", "--admin", "127.0.0.1:0"])
-            .args(["--http", &SocketAddr::new(tracker_host.ip_of(family), 0).to_string()])
+            .args([
+                "--http",
+                &SocketAddr::new(tracker_host.ip_of(family), 0).to_string(),
+            ])
             .arg("--data")
             .arg(folder.path().join("tracker"))
             .on(&tracker_host)

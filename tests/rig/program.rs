@@ -402,7 +402,8 @@ impl Drop for Running {
         if thread::panicking() {
             eprintln!(
                 "{}",
-                show(&self.transcript.said(), SHOWN).replace("what it said", &format!("what {} said", self.name))
+                show(&self.transcript.said(), SHOWN)
+                    .replace("what it said", &format!("what {} said", self.name))
             );
         }
     }

@@ -78,7 +78,10 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
     text.push_str("| torrent, given as | the client | plain, IPv4 | plain, IPv6 | MSE, IPv4 | MSE, IPv6 |\n");
     text.push_str("| --- | --- | --- | --- | --- | --- |\n");
     let mut notes = Vec::new();
-    for (kind, given) in KINDS.into_iter().flat_map(|kind| GIVEN.map(|given| (kind, given))) {
+    for (kind, given) in KINDS
+        .into_iter()
+        .flat_map(|kind| GIVEN.map(|given| (kind, given)))
+    {
         for way in WAYS {
             let _ = write!(text, "| {kind}, {given} | {way} |");
             for (talk, family) in TALKS
