@@ -76,6 +76,12 @@ impl Torrent {
     }
 }
 
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scene {
     #[track_caller]
     pub fn new() -> Self {

@@ -74,7 +74,7 @@ impl Cell {
         })
     }
 
-    fn rules(&self) -> Rules {
+    fn rules(self) -> Rules {
         let (ours, theirs) = match self.talk {
             Talk::Plain => ("off", Terms::Plain),
             Talk::Encrypted => ("require", Terms::Hidden),
@@ -86,7 +86,7 @@ impl Cell {
         }
     }
 
-    fn source(&self) -> fn(&Torrent) -> Source {
+    fn source(self) -> fn(&Torrent) -> Source {
         match self.given {
             Given::File => Torrent::as_file,
             Given::Magnet => Torrent::as_magnet,
@@ -94,7 +94,7 @@ impl Cell {
     }
 
     /// Does it, between us and the client or between libtorrent and the client; panics with words where it fails.
-    pub(crate) fn run(&self, rivals: bool) {
+    pub(crate) fn run(self, rivals: bool) {
         let scene = Scene::with_rules(self.rules());
         let option = match self.kind {
             Kind::V1 => "--v1",
@@ -111,7 +111,7 @@ impl Cell {
     }
 
     /// From one of the others to another.
-    fn pass(&self, scene: &Scene, torrent: &Torrent, giver: Client, taker: Client) {
+    fn pass(self, scene: &Scene, torrent: &Torrent, giver: Client, taker: Client) {
         let seeding = scene.they_seed(giver, torrent);
         let into = scene.place("into");
         let mut peer = scene.they_leech(taker, &self.source()(torrent), &into);

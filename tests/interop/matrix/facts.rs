@@ -54,9 +54,8 @@ pub(crate) fn version(client: Client) -> String {
 }
 
 /// Why a client has no part in this cell.
-pub(crate) fn cannot(cell: &Cell) -> Option<&'static str> {
+pub(crate) fn cannot(cell: Cell) -> Option<&'static str> {
     match cell.client {
-        Client::Libtorrent | Client::QBittorrent => None,
         Client::Rqbit if cell.talk == Talk::Encrypted => Some("it has no encrypted connections"),
         Client::Transmission if cell.kind == Kind::Hybrid => Some("it refuses every hybrid torrent"),
         Client::Aria2 if cell.kind == Kind::Hybrid => Some("it computes a wrong hash of hybrids"),

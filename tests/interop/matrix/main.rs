@@ -99,7 +99,7 @@ fn run(clients: &[Client], jobs: usize) -> ExitCode {
         .count();
     let passed = verdicts
         .iter()
-        .filter(|(_, verdict)| *verdict == Verdict::Ok)
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Ok | Verdict::SecondTry(_)))
         .count();
     println!("{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
@@ -115,7 +115,7 @@ fn judge_all(cells: &[Cell], jobs: usize) -> Vec<(Cell, Verdict)> {
     let (ready, done) = channel();
     let work = |ready: Sender<(usize, Cell, Verdict)>| {
         while let Some((number, cell)) = next(&queue) {
-            let verdict = judge(cell);
+            let verdict = judge(*cell);
             println!("{cell}: {verdict}");
             ready
                 .send((number, *cell, verdict))
@@ -141,13 +141,14 @@ fn next<T>(queue: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
-fn judge(cell: &Cell) -> Verdict {
+fn judge(cell: Cell) -> Verdict {
     if let Some(reason) = cannot(cell) {
         return Verdict::Cannot(reason);
     }
     match attempt(cell, false) {
         Ok(()) => Verdict::Ok,
         Err(with_us) => match attempt(cell, true) {
+            Ok(()) if attempt(cell, false).is_ok() => Verdict::SecondTry(with_us),
             Ok(()) => Verdict::Failed(with_us),
             Err(between_rivals) => Verdict::NobodyPasses(between_rivals),
         },
@@ -155,7 +156,7 @@ fn judge(cell: &Cell) -> Verdict {
 }
 
 /// Runs a cell in a process of its own; what it said is kept when it fails.
-fn attempt(cell: &Cell, rivals: bool) -> Result<(), String> {
+fn attempt(cell: Cell, rivals: bool) -> Result<(), String> {
     let this = std::env::current_exe().expect("a program has a path");
     let mut process = Program::named(this)
         .args(["--cell", &cell.to_string()])

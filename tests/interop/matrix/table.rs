@@ -16,7 +16,8 @@ Written by `tests/run matrix [CLIENT…]`. One cell is one transfer of seven fil
 between our seeder and another client, each on a host of its own (a network namespace) with addresses of one family only, through our
 tracker, compared by SHA-256. *Plain*: our side has `--encryption off`, and the client tries plain handshakes where it can be told
 so. *MSE*: both sides take encrypted connections alone. What the downloading side is given is a .torrent file or a magnet link. A
-cell that fails with us runs again between the client and libtorrent: *not among themselves* says that they fail as well. What a
+cell that fails with us runs again between the client and libtorrent: *not among themselves* says that they fail as well. Where they
+do not, it runs once more with us. What a
 *client cannot* is stated in `tests/interop/matrix/facts.rs` and not tried. Numbers are of the notes below each table.
 ";
 
@@ -24,6 +25,8 @@ cell that fails with us runs again between the client and libtorrent: *not among
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Ok,
+    /// It failed once and works once; between rivals it works.
+    SecondTry(String),
     /// With us it fails, between rivals it works.
     Failed(String),
     /// It fails between rivals as well.
@@ -36,6 +39,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok => write!(f, "ok"),
+            Self::SecondTry(why) => write!(f, "ok at the second try ({why})"),
             Self::Failed(why) => write!(f, "**failed** ({why})"),
             Self::NobodyPasses(why) => write!(f, "not among themselves ({why})"),
             Self::Cannot(why) => write!(f, "client cannot: {why}"),
@@ -68,9 +72,10 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
     let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|(_, verdict)| wanted(verdict)).count();
     let _ = writeln!(
         text,
-        "{} cells: {} ok, {} failed, {} not among themselves, {} the client cannot.\n",
+        "{} cells: {} ok, {} at the second try, {} failed, {} not among themselves, {} the client cannot.\n",
         verdicts.len(),
         count(|verdict| *verdict == Verdict::Ok),
+        count(|verdict| matches!(verdict, Verdict::SecondTry(_))),
         count(|verdict| matches!(verdict, Verdict::Failed(_))),
         count(|verdict| matches!(verdict, Verdict::NobodyPasses(_))),
         count(|verdict| matches!(verdict, Verdict::Cannot(_))),
@@ -103,8 +108,11 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
             text.push('\n');
         }
     }
+    if !notes.is_empty() {
+        text.push('\n');
+    }
     for (number, note) in (1..).zip(&notes) {
-        let _ = write!(text, "{}{number}. {note}\n", if number == 1 { "\n" } else { "" });
+        let _ = writeln!(text, "{number}. {note}");
     }
     text
 }
@@ -113,6 +121,7 @@ fn section(client: Client, version: &str, verdicts: &[(Cell, Verdict)]) -> Strin
 fn short(verdict: &Verdict, notes: &mut Vec<String>) -> String {
     let (words, why) = match verdict {
         Verdict::Ok => return "ok".to_owned(),
+        Verdict::SecondTry(why) => ("ok at the second try", why.as_str()),
         Verdict::Failed(why) => ("**failed**", why.as_str()),
         Verdict::NobodyPasses(why) => ("not among themselves", why.as_str()),
         Verdict::Cannot(why) => ("client cannot", *why),
