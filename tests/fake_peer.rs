@@ -8,7 +8,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -136,6 +136,7 @@ pub struct FakeSeed {
 #[derive(Debug, Default)]
 struct Diary {
     pages: Mutex<Vec<Heard>>,
+    accepted: AtomicUsize,
     news: Condvar,
 }
 
@@ -179,6 +180,7 @@ impl FakeSeed {
             move || {
                 let going_on = |_: &TcpStream| !stop.load(Ordering::Relaxed);
                 for (connection, stream) in listener.incoming().flatten().take_while(going_on).enumerate() {
+                    diary.accepted.store(connection + 1, Ordering::SeqCst);
                     // A peer that goes away is the point of several tests.
                     let _ = serve(stream, connection, &stock, &diary);
                 }
@@ -194,6 +196,11 @@ impl FakeSeed {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections it has taken so far; the next one has this number.
+    pub fn connections(&self) -> usize {
+        self.diary.accepted.load(Ordering::SeqCst)
     }
 
     /// All it has heard so far.

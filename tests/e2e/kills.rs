@@ -1,91 +1,232 @@
-//! `kill -9` of a download at random moments: what was verified is never asked for again, and the result is right.
+//! `kill -9` of downloads at drawn moments: what is right on the disk is never asked for again, and the result is right.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::fake_peer::{FakeSeed, Habit, Heard, Stock, What};
-use tests::rig::{fill, sha256};
+use tests::rig::{HttpRequest, Running, ask_until, fill_folder};
 
-use crate::album::{Album, LIMIT, info_hash};
+use crate::album::{Album, LIMIT, Tracker, info_hash, inspect};
+use crate::operating::Owner;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PIECE_LENGTH: u32 = 64 * 1024;
-const PIECES: u64 = 400;
-const KILLS: usize = 20;
 
-#[test]
-fn no_verified_piece_is_fetched_again_after_twenty_kills() {
-    let album = Album::of(&[]);
-    let file = album.content();
-    fill(&file, 3, PIECES * u64::from(PIECE_LENGTH) - 12_345);
-    let torrent = album.create(&["--piece-length", &PIECE_LENGTH.to_string()]);
-    let stock = Stock {
-        info_hash: info_hash(&torrent),
-        content: Bytes::from(fs::read(&file).unwrap()),
-        piece_length: PIECE_LENGTH,
-        habit: Habit::Honest,
-    };
-    let seed = FakeSeed::start(LOCALHOST, stock);
-    let get = || {
-        album
-            .get(&torrent, "127.0.0.1:0")
-            .args(["--peer", &seed.address().to_string()])
-    };
+/// Another seed for the dice, to look for other moments.
+const SEED: &str = "KINSWARM_KILLS_SEED";
 
-    // A few blocks to a third of a piece's worth of rounds: 20 kills fall anywhere in the first half of the download.
-    let mut dice = SmallRng::seed_from_u64(20);
-    for kill in 0..KILLS {
-        let before = seed.diary().len();
-        let blocks = dice.random_range(4..40);
-        let running = get().start();
-        seed.wait_until(&format!("{blocks} blocks before kill {kill}"), LIMIT, |diary| {
-            diary.len() >= before + blocks
-        });
-        running.kill();
-    }
-    let done = get().run(LIMIT * 2).succeeded();
-    assert_eq!(done.json()["event"], "done");
-    assert_eq!(sha256(&file), sha256(&album.place("into/Holidays")));
-
-    let again = asked_again(&seed.diary());
-    assert!(
-        again.is_empty(),
-        "pieces that it had said it has were asked for again: {again:?}"
-    );
-    let asked = seed
-        .diary()
-        .iter()
-        .filter(|heard| matches!(heard.what, What::Asked(_)))
-        .count();
-    let told = seed.diary().len() - asked;
-    assert!(
-        told > KILLS,
-        "it told of {told} verified pieces only: nothing was shown"
-    );
-    println!("{asked} blocks were asked for, {} would do", stock_blocks());
+/// What is fetched, from a seed that notes what it is asked for.
+struct Prey {
+    album: Album,
+    torrent: PathBuf,
+    seed: FakeSeed,
+    /// The files' paths below the torrent's root, in its order, and what each holds.
+    files: Vec<(PathBuf, Bytes)>,
+    content: Bytes,
+    /// After a kill: connections from this number on belong to later lives, which know these pieces.
+    there: Vec<(usize, BTreeSet<u32>)>,
 }
 
-fn stock_blocks() -> u64 {
-    (PIECES * u64::from(PIECE_LENGTH) - 12_345).div_ceil(16 * 1024)
-}
-
-/// Pieces of which a block was asked for on a later connection than the one on which they were announced as verified.
-fn asked_again(diary: &[Heard]) -> BTreeSet<u32> {
-    let mut verified = BTreeSet::new();
-    let mut again = BTreeSet::new();
-    for heard in diary {
-        match heard.what {
-            What::Has(piece) => drop(verified.insert(piece)),
-            What::Asked(span) if verified.contains(&span.piece) => drop(again.insert(span.piece)),
-            What::Asked(_) => (),
+impl Prey {
+    fn of(lengths: &[u64], words: &[&str]) -> Self {
+        let album = Album::of(&[]);
+        fill_folder(&album.content(), 3, lengths);
+        let torrent = album.create(&[&["--piece-length", &PIECE_LENGTH.to_string()], words].concat());
+        let listed = inspect(&torrent);
+        let paths = listed["files"].as_array().unwrap().iter();
+        let files: Vec<(PathBuf, Bytes)> = paths
+            .map(|file| PathBuf::from(file["path"].as_str().unwrap()))
+            .map(|path| {
+                (
+                    path.clone(),
+                    fs::read(album.place("home").join(&path)).unwrap().into(),
+                )
+            })
+            .collect();
+        let content: Bytes = files.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
+        let stock = Stock {
+            info_hash: info_hash(&torrent),
+            content: content.clone(),
+            piece_length: PIECE_LENGTH,
+            habit: Habit::Honest,
+        };
+        Self {
+            seed: FakeSeed::start(LOCALHOST, stock),
+            album,
+            torrent,
+            files,
+            content,
+            there: Vec::new(),
         }
     }
-    again
+
+    /// The pieces whose every byte lies on the disk and is right.
+    fn on_disk(&self, root: &Path) -> BTreeSet<u32> {
+        let length = PIECE_LENGTH as usize;
+        let mut right: BTreeSet<usize> = (0..self.content.len().div_ceil(length)).collect();
+        let mut start = 0;
+        for (path, wanted) in &self.files {
+            let there = fs::read(root.join(path)).unwrap_or_default();
+            let mut at = 0;
+            while at < wanted.len() {
+                let piece = (start + at) / length;
+                let end = ((piece + 1) * length - start).min(wanted.len());
+                if there.get(at..end) != wanted.get(at..end) {
+                    right.remove(&piece);
+                }
+                at = end;
+            }
+            start += wanted.len();
+        }
+        right
+            .into_iter()
+            .map(|piece| u32::try_from(piece).unwrap())
+            .collect()
+    }
+
+    /// Waits until so many more blocks were asked for.
+    fn wait_for_blocks(&self, before: usize, blocks: usize) {
+        let what = format!("{blocks} more blocks after {before}");
+        self.seed
+            .wait_until(&what, LIMIT, |diary| asked(diary) >= before + blocks);
+    }
+
+    fn kill(&mut self, running: Running, root: &Path) {
+        running.kill();
+        self.there.push((self.seed.connections(), self.on_disk(root)));
+    }
+
+    fn asked(&self) -> usize {
+        asked(&self.seed.diary())
+    }
+
+    /// Nothing that was right on the disk at a kill was asked for after it.
+    #[track_caller]
+    fn check_nothing_twice(&self, kills: usize) {
+        let diary = self.seed.diary();
+        for (connection, there) in &self.there {
+            let again: BTreeSet<u32> = diary
+                .iter()
+                .filter(|heard| heard.connection >= *connection)
+                .filter_map(|heard| match heard.what {
+                    What::Asked(span) if there.contains(&span.piece) => Some(span.piece),
+                    _ => None,
+                })
+                .collect();
+            assert!(again.is_empty(), "on the disk, and asked for again: {again:?}");
+        }
+        let last = self.there.last().map_or(0, |(_, there)| there.len());
+        assert!(
+            last * 5 > kills,
+            "only {last} pieces lay on the disk at the last kill: nothing was shown"
+        );
+        println!(
+            "{kills} kills: {} blocks were asked for, {} would do; {last} of {} pieces were there at the last kill",
+            asked(&diary),
+            self.content.len().div_ceil(16 * 1024),
+            self.content.len().div_ceil(PIECE_LENGTH as usize),
+        );
+    }
+}
+
+fn asked(diary: &[Heard]) -> usize {
+    let asked = |heard: &&Heard| matches!(heard.what, What::Asked(_));
+    diary.iter().filter(asked).count()
+}
+
+/// Dice whose seed is told.
+fn dice(usual: u64) -> SmallRng {
+    let seed = std::env::var(SEED).map_or(usual, |seed| seed.parse().unwrap());
+    println!("{SEED}={seed}");
+    SmallRng::seed_from_u64(seed)
+}
+
+#[test]
+fn no_verified_piece_is_fetched_again_after_fifty_kills() {
+    const KILLS: usize = 50;
+    // 640 pieces; borders of files in the middle of pieces, an empty file, one of a single byte.
+    let mut prey = Prey::of(&[20_000_123, 1, 0, 777_777, 21_000_000, 40_000], &[]);
+    let get = |prey: &Prey| {
+        let get = prey.album.get(&prey.torrent, "127.0.0.1:0");
+        get.args(["--peer", &prey.seed.address().to_string()])
+    };
+    let into = prey.album.place("into");
+    let mut dice = dice(50);
+    for kill in 0..KILLS {
+        let (before, connections) = (prey.asked(), prey.seed.connections());
+        let running = get(&prey).start();
+        match kill % 10 {
+            // Some die while they start, some while they look at what is there and connect.
+            4 => (),
+            9 => ask_until("a connection", LIMIT, || {
+                (prey.seed.connections() > connections).then_some(())
+            }),
+            _ => prey.wait_for_blocks(before, dice.random_range(1..64)),
+        }
+        prey.kill(running, &into);
+    }
+    let done = get(&prey).run(LIMIT * 2).succeeded();
+    assert_eq!(done.json()["event"], "done");
+    prey.album.check_arrived();
+    prey.check_nothing_twice(KILLS);
+}
+
+#[test]
+fn a_daemon_that_is_killed_takes_its_downloads_up_again_and_fetches_nothing_twice() {
+    const KILLS: usize = 8;
+    let tracker = Tracker::start("127.0.0.1:0");
+    let mut prey = Prey::of(&[12_000_000, 8_000_001], &["--tracker", &tracker.announce]);
+    join(
+        &tracker,
+        &info_hash(&prey.torrent).to_string(),
+        prey.seed.address(),
+    );
+    let (into, state) = (prey.album.place("into"), prey.album.place("state"));
+    let owner = Owner::of(state);
+    let mut dice = dice(8);
+    for kill in 0..KILLS {
+        let before = prey.asked();
+        let running = owner.run();
+        if kill == 0 {
+            let words = [
+                "add",
+                prey.torrent.to_str().unwrap(),
+                "--into",
+                into.to_str().unwrap(),
+            ];
+            owner.does(&words);
+        }
+        prey.wait_for_blocks(before, dice.random_range(1..24));
+        prey.kill(running, &into);
+    }
+    let running = owner.run();
+    owner.wait_stage("Holidays", "seeding");
+    drop(running);
+    prey.album.check_arrived();
+    prey.check_nothing_twice(KILLS);
+}
+
+/// Tells a tracker of a seed.
+#[track_caller]
+fn join(tracker: &Tracker, info_hash: &str, seed: SocketAddr) {
+    let escaped: String = info_hash
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| format!("%{}", std::str::from_utf8(digits).unwrap()))
+        .collect();
+    let query = format!(
+        "info_hash={escaped}&peer_id=-XX0001-abcdefghijkl&port={}&uploaded=0&downloaded=0&left=0&event=started&compact=1",
+        seed.port()
+    );
+    HttpRequest::get(format!("/announce?{query}"))
+        .send(tracker.address)
+        .succeeded();
 }
 
 #[test]

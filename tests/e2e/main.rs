@@ -10,6 +10,7 @@ mod album;
 mod contract;
 mod crossing;
 mod daemon;
+mod damage;
 mod disks;
 mod extremes;
 mod kills;

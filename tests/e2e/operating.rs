@@ -19,6 +19,11 @@ impl Owner {
         Self { data }
     }
 
+    /// Where its seeder answers.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.data.join("control.sock")
+    }
+
     pub(crate) fn program(&self, words: &[&str]) -> Program {
         Program::seeder().args(words).arg("--data").arg(&self.data)
     }

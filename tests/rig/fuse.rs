@@ -2,7 +2,7 @@
 //! full. Needs root and `/dev/fuse`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -26,8 +26,6 @@ pub enum Mood {
     Fine,
     /// Nothing is answered before the mood changes.
     Stalled,
-    /// Reading file content fails with EIO.
-    FailsReads,
     /// Writing file content fails with EIO.
     FailsWrites,
     /// Writing file content fails with ENOSPC.
@@ -39,6 +37,8 @@ struct State {
     mood: Mood,
     /// Requests that were held up by a stall so far.
     held: u64,
+    /// Files of this name cannot be read.
+    unreadable: Option<OsString>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +59,11 @@ impl Switch {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.mood
+    }
+
+    fn is_spoiled(&self, path: &Path) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.unreadable.is_some() && path.file_name() == state.unreadable.as_deref()
     }
 }
 
@@ -99,6 +104,12 @@ impl MoodyDisk {
         let mut state = self.switch.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.mood = mood;
         self.switch.changed.notify_all();
+    }
+
+    /// From now on reading files of this name fails with EIO, or no read does.
+    pub fn spoil(&self, name: Option<&str>) {
+        let mut state = self.switch.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.unreadable = name.map(OsString::from);
     }
 
     /// Waits until somebody hangs on it.
@@ -300,11 +311,13 @@ impl Filesystem for Passing {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if self.switch.pass() == Mood::FailsReads {
+        let path = self.path(node);
+        self.switch.pass();
+        if self.switch.is_spoiled(&path) {
             return reply.error(Errno::EIO);
         }
         let mut buffer = vec![0; size as usize];
-        match File::open(self.path(node)).and_then(|file| file.read_at(&mut buffer, offset)) {
+        match File::open(path).and_then(|file| file.read_at(&mut buffer, offset)) {
             Ok(length) => reply.data(buffer.get(..length).unwrap_or_default()),
             Err(error) => reply.error(errno(error)),
         }

@@ -32,14 +32,36 @@ pub(super) struct Hands {
     false_alarms: u32,
     /// Files that we made, and that nobody put another in the place of.
     made: BTreeSet<usize>,
-    /// Those of them that are not noted yet.
+    /// Files at which somebody else was seen.
+    changed: BTreeSet<usize>,
+    /// Those that we made and that are not noted yet.
     fresh: Vec<usize>,
 }
 
 impl Hands {
     /// Another file lies in the place of this one, or somebody else wrote to it.
-    pub(super) fn disown(&mut self, file: usize) {
-        self.made.remove(&file);
+    fn disown(&mut self, file: usize) {
+        self.met(file, true);
+    }
+
+    /// Somebody did something to a file: perhaps to its name or its rights alone, unless it is another by now.
+    pub(super) fn met(&mut self, file: usize, another: bool) {
+        self.changed.insert(file);
+        if another {
+            self.made.remove(&file);
+        }
+    }
+
+    /// A piece of this file is wrong: if somebody was at it, it was not for its name alone.
+    pub(super) fn blame(&mut self, file: usize) {
+        if self.changed.contains(&file) {
+            self.made.remove(&file);
+        }
+    }
+
+    /// Was somebody else seen at this file?
+    pub(super) fn is_changed(&self, file: usize) -> bool {
+        self.changed.contains(&file)
     }
 }
 

@@ -286,11 +286,17 @@ impl Storage {
         Ok(())
     }
 
-    /// The first file of a piece, for messages. Does not wait.
+    /// A file of a piece, for messages: one at which somebody was, else the first. Does not wait.
     pub(crate) fn path_of(&self, piece: PieceIndex) -> PathBuf {
         let (start, length) = self.extent(piece);
         let places = self.places();
-        let file = self.layout().files(start, length).next();
+        let known = self.known();
+        let changed = self
+            .layout()
+            .files(start, length)
+            .find(|file| known.hands.is_changed(*file));
+        drop(known);
+        let file = changed.or_else(|| self.layout().files(start, length).next());
         file.map_or_else(|| places.root.clone(), |file| places.named(&self.info, file))
     }
 
@@ -458,6 +464,12 @@ impl Storage {
             let changed: Vec<_> = seen.into_iter().filter(changed).collect();
             if changed.is_empty() {
                 known.judge(piece, good, self.is_sealed());
+                if !good {
+                    let (start, length) = self.extent(piece);
+                    self.layout()
+                        .files(start, length)
+                        .for_each(|file| known.hands.blame(file));
+                }
                 self.tools.devices.counts.hashed(good);
                 return Ok(good);
             }
@@ -545,11 +557,9 @@ impl Storage {
             .stamps
             .get_mut(file)
             .and_then(|known| std::mem::replace(known, stamp));
-        let same = before
-            .zip(stamp)
-            .is_some_and(|(before, now)| before.agrees(&now) && before.inode == now.inode);
-        if !same && before.is_some() {
-            known.hands.disown(file);
+        if let Some(before) = before.filter(|before| Some(*before) != stamp) {
+            let another = stamp.is_none_or(|now| !before.agrees(&now) || before.inode != now.inode);
+            known.hands.met(file, another);
         }
         for piece in self.pieces_of(file) {
             known.trusted.unset(piece);
