@@ -10,6 +10,8 @@ mod change;
 mod chores;
 mod descriptors;
 mod desk;
+#[cfg(test)]
+mod elsewhere;
 mod entry;
 mod learning;
 mod lending;

@@ -2,6 +2,7 @@
 
 mod described;
 mod flows;
+mod places;
 mod rights;
 mod sockets;
 
