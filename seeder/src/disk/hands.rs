@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use shared::geometry::PieceIndex;
@@ -162,7 +163,8 @@ impl Storage {
     /// Looks whether somebody else was at a file that is being written.
     pub(super) fn look_for_hands(&self, file: usize) {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.known().hands.writing.contains_key(&file)
+        if !self.is_sealed()
+            && !self.known().hands.writing.contains_key(&file)
             && let Some(now) = self.stat(file)
         {
             self.compare(file, now);
@@ -174,10 +176,11 @@ impl Storage {
     pub(super) fn settle_doubts(&self) -> Option<DiskNews> {
         let (doubted, suspects) = {
             let known = self.known();
-            let suspects = known.hands.suspects.clone();
-            (known.hands.doubted.iter().copied().collect::<Vec<_>>(), suspects)
+            (known.hands.doubted.clone(), known.hands.suspects.clone())
         };
-        let suspect = *suspects.first()?;
+        if doubted.is_empty() && suspects.is_empty() {
+            return None;
+        }
         let (mut lost, mut hashed, mut done) = (Vec::new(), 0, Vec::new());
         for piece in doubted {
             if hashed > HASH_MAX {
@@ -201,16 +204,37 @@ impl Storage {
         if over {
             suspects.into_iter().for_each(|file| self.acquit(file));
         }
-        (!lost.is_empty()).then(|| DiskNews::Lost {
-            path: self.places().named(&self.info, suspect),
+        let path = self.path_of(*lost.first()?);
+        Some(DiskNews::Lost {
+            path,
             pieces: lost,
             reason: "changed by somebody else while it was being fetched".to_owned(),
         })
     }
 
+    /// Compares every file with what our last write left, and hashes all that is in doubt. Gives back what was lost.
+    pub(super) fn settle_all(&self) -> Vec<DiskNews> {
+        (0..self.info.files().len()).for_each(|file| self.look_for_hands(file));
+        let mut news = Vec::new();
+        while !self.known().hands.doubted.is_empty() {
+            news.extend(self.settle_doubts());
+        }
+        news
+    }
+
+    /// From now on the files are watched in another way; what is in doubt stays so.
+    pub(super) fn end_suspicion(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sealed.store(true, Ordering::Release);
+        self.known().hands.suspects.clear();
+    }
+
     /// From now on this file is known as it is.
     fn acquit(&self, file: usize) {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_sealed() {
+            return;
+        }
         let now = self.stat(file);
         let mut known = self.known();
         known.hands.suspects.remove(&file);

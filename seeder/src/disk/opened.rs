@@ -113,7 +113,15 @@ impl Opened {
 
     /// Looks whether files are still what they were, some at a time, so that it may be called often. May wait.
     pub(crate) fn look(&self) -> Vec<DiskNews> {
-        let news = self.storage.look();
+        self.noted(self.storage.look())
+    }
+
+    /// The last look before a download is called finished: at all files, and at everything that is in doubt. May wait.
+    pub(crate) fn settle(&self) -> Vec<DiskNews> {
+        self.noted(self.storage.settle_all())
+    }
+
+    fn noted(&self, news: Vec<DiskNews>) -> Vec<DiskNews> {
         for lost in &news {
             if let (DiskNews::Lost { pieces, .. }, Some(journal)) = (lost, &self.journal)
                 && !self.storage.is_sealed()

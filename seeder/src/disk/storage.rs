@@ -108,7 +108,7 @@ pub struct Storage {
     pub(super) tools: Tools,
     pub(super) places: Mutex<Arc<Places>>,
     /// Set while nothing will be written; then files are opened for reading only and watched for changes.
-    sealed: AtomicBool,
+    pub(super) sealed: AtomicBool,
     /// Held by whoever writes, and alone by whoever moves files.
     pub(super) gate: RwLock<()>,
     /// Held by whoever compares a file with what our last write left. May be held as long as the disk hangs.
@@ -250,7 +250,7 @@ impl Storage {
     /// From now on nothing is written; files that change by another's hand are noticed, also those that changed since our
     /// last write.
     pub fn seal(&self) {
-        self.sealed.store(true, Ordering::Release);
+        self.end_suspicion();
         self.rest();
         for (file, before) in self.stamps().into_iter().enumerate() {
             let now = self.stat(file);
