@@ -90,15 +90,20 @@ impl Storage {
                 buffer.truncate(read);
                 // A hole was never written.
                 if buffer.iter().any(|byte| *byte != 0) || self.is_trusted(piece) {
-                    self.with_hand(file, |open| {
-                        let mut part = [std::io::IoSlice::new(&buffer)];
-                        os::write_at(&open.file, &mut part, at - addresses.start).map_err(trouble)
-                    })?;
+                    self.put(file, &buffer, at - addresses.start)?;
                 }
                 at += (read as u64).max(1);
             }
         }
         Ok(())
+    }
+
+    fn put(&self, file: usize, bytes: &[u8], at: u64) -> Result<(), StorageError> {
+        self.with_hand(file, |open| {
+            let mut part = [std::io::IoSlice::new(bytes)];
+            let put = os::write_at(&open.file, &mut part, at);
+            put.map_err(|source| StorageError::io(self.path(file), source))
+        })
     }
 
     /// How the parts file is now.

@@ -193,16 +193,21 @@ impl Storage {
             }
         }
         let mut known = self.known();
-        done.iter()
-            .for_each(|piece| _ = known.hands.doubted.remove(piece));
+        for piece in done {
+            known.hands.doubted.remove(&piece);
+        }
         let over = known.hands.doubted.is_empty();
         known.hands.false_alarms += u32::from(over && lost.is_empty());
         if !lost.is_empty() {
-            suspects.iter().for_each(|file| known.hands.disown(*file));
+            for file in &suspects {
+                known.hands.disown(*file);
+            }
         }
         drop(known);
         if over {
-            suspects.into_iter().for_each(|file| self.acquit(file));
+            for file in suspects {
+                self.acquit(file);
+            }
         }
         let path = self.path_of(*lost.first()?);
         Some(DiskNews::Lost {
@@ -214,7 +219,9 @@ impl Storage {
 
     /// Compares every file with what our last write left, and hashes all that is in doubt. Gives back what was lost.
     pub(super) fn settle_all(&self) -> Vec<DiskNews> {
-        (0..self.info.files().len()).for_each(|file| self.look_for_hands(file));
+        for file in 0..self.info.files().len() {
+            self.look_for_hands(file);
+        }
         let mut news = Vec::new();
         while !self.known().hands.doubted.is_empty() {
             news.extend(self.settle_doubts());

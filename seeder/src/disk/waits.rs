@@ -16,7 +16,13 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 
 /// Reads and writes that have begun and not ended: no more than threads may wait for the disk.
 #[derive(Debug, Default)]
-pub(super) struct Waits(Mutex<(u64, BTreeMap<u64, (Moment, PieceIndex)>)>);
+pub(super) struct Waits(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    last: u64,
+    waiting: BTreeMap<u64, (Moment, PieceIndex)>,
+}
 
 /// A read or write that is under way.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub(crate) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waits = self.waits.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.1.remove(&self.number);
+        waits.waiting.remove(&self.number);
     }
 }
 
@@ -37,9 +43,9 @@ impl Storage {
     pub(crate) fn waiting(&self, piece: PieceIndex) -> Waiting<'_> {
         let now = self.tools.devices.now();
         let mut waits = self.waits.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.0 += 1;
-        let number = waits.0;
-        waits.1.insert(number, (now, piece));
+        waits.last += 1;
+        let number = waits.last;
+        waits.waiting.insert(number, (now, piece));
         let waits = &self.waits;
         Waiting { waits, number }
     }
@@ -48,7 +54,7 @@ impl Storage {
     pub(crate) fn silent(&self) -> Option<PathBuf> {
         let now = self.tools.devices.now();
         let waits = self.waits.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, (since, piece)) = waits.1.first_key_value()?;
+        let (_, (since, piece)) = waits.waiting.first_key_value()?;
         let (since, piece) = (*since, *piece);
         drop(waits);
         (now.since(since) >= SILENCE).then(|| self.path_of(piece))

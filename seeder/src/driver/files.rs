@@ -2,7 +2,7 @@
 //! hands can reach.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,7 +46,10 @@ impl Driver {
             // Who has a part of it, though it wants no more, has completed nothing.
             let whole = self.torrent.is_complete();
             self.jobs.spawn(async move {
-                sealing.await;
+                let lost = sealing.await;
+                if !lost.is_empty() {
+                    return Job::Looked(lost);
+                }
                 if whole {
                     trackers.completed(key).await;
                 }
@@ -242,13 +245,23 @@ pub(super) async fn disk_news(writer: &mut Option<Writer>) -> Vec<DiskNews> {
     }
 }
 
-/// Seals a finished torrent's files, trying until the disk lets it.
-async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) {
-    until_it_works(&shared, key, opened, |opened| {
+/// Seals a finished torrent's files, trying until the disk lets it. Gives back what somebody else spoiled in the meantime:
+/// that is fetched again, and nothing is sealed before.
+async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Vec<DiskNews> {
+    let lost = Arc::new(Mutex::new(Vec::new()));
+    let found = Arc::clone(&lost);
+    until_it_works(&shared, key, opened, move |opened| {
+        let news = opened.settle();
+        if !news.is_empty() {
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = news;
+            return Ok(());
+        }
         opened.storage.finish()?;
         opened.remember()
     })
     .await;
+    let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::take(&mut *lost)
 }
 
 /// Puts files into their places that are wanted now, trying until the disk lets it. Wishes that grow meanwhile count too.

@@ -29,21 +29,20 @@ const VECTOR_MAX: usize = 1024;
 /// Says whether it was made.
 pub(super) fn open_target(root: &Path, relative: &Path, executable: bool) -> io::Result<(File, bool)> {
     std::fs::create_dir_all(root)?;
-    let folders = relative.parent().unwrap_or(Path::new(""));
-    let folder = descend(root, folders, true)?;
+    let folder = descend(root, relative.parent().unwrap_or(Path::new("")), true)?;
     let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-    let fresh = flags | OFlags::CREATE | OFlags::EXCL;
-    let (opened, made) = match rustix::fs::openat(&folder, name, flags, mode) {
-        Err(Errno::NOENT) => match rustix::fs::openat(&folder, name, fresh, mode) {
+    let rights = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+    let open = |flags| rustix::fs::openat(&folder, name, flags, rights);
+    let (file, fresh) = match open(flags) {
+        Err(Errno::NOENT) => match open(flags | OFlags::CREATE | OFlags::EXCL) {
             // Another thread was faster.
-            Err(Errno::EXIST) => (rustix::fs::openat(&folder, name, flags, mode)?, false),
-            made => (made?, true),
+            Err(Errno::EXIST) => (open(flags)?, false),
+            new => (new?, true),
         },
         there => (there?, false),
     };
-    Ok((regular(File::from(opened))?, made))
+    Ok((regular(File::from(file))?, fresh))
 }
 
 /// Opens a file below `root` to read it, without following a symbolic link and without making anything.

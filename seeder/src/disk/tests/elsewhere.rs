@@ -8,9 +8,12 @@ use crate::torrent::Priority;
 /// The album with these files unwanted.
 fn without(rig: &Rig, skipped: &[usize]) -> (Opened, Arc<[Priority]>) {
     let wishes: Arc<[Priority]> = (0..rig.info.files().len())
-        .map(|file| match skipped.contains(&file) {
-            true => Priority::Skip,
-            false => Priority::Normal,
+        .map(|file| {
+            if skipped.contains(&file) {
+                Priority::Skip
+            } else {
+                Priority::Normal
+            }
         })
         .collect();
     let opening = Opening {

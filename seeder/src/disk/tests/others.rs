@@ -158,3 +158,20 @@ async fn a_disk_is_silent_once_somebody_has_waited_for_long() {
     drop(waiting);
     assert_eq!(opened.storage.silent(), None);
 }
+
+#[tokio::test]
+async fn what_was_changed_behind_the_last_write_is_noticed_before_all_is_called_finished() {
+    let rig = Rig::album();
+    let opened = rig.open("target", true);
+    fetch_all(&rig, &opened, 0..6).await;
+    assert!(opened.settle().is_empty());
+    let file = rig.path("target/album/a.jpg");
+    spoil(&file, 10);
+    touch(&file, Duration::from_secs(9));
+    let news = opened.settle();
+    let told = match &news[..] {
+        [DiskNews::Lost { pieces, path, .. }] => (&pieces[..], path),
+        _ => panic!("{news:?}"),
+    };
+    assert_eq!(told, (&[rig.piece(0)][..], &file));
+}
