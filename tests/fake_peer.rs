@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha1::{Digest, Sha1};
 use shared::id::{InfoHash, PeerId};
 use shared::peer_wire::{HANDSHAKE_LENGTH, Handshake, Message, Reserved, Span};
 use socket2::{Domain, Socket, Type};
@@ -22,6 +23,20 @@ use crate::rig::Deadline;
 
 /// What one message may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who does not mind to be taken for another.
+const NAMELESS: PeerId = PeerId(*b"-XX0001-abcdefghijkl");
+
+/// A peer at this address, and nobody else.
+fn named_after(address: SocketAddr) -> PeerId {
+    let digest = Sha1::digest(address.to_string());
+    let mut id = NAMELESS.0;
+    id.iter_mut()
+        .skip(8)
+        .zip(digest)
+        .for_each(|(place, byte)| *place = byte);
+    PeerId(id)
+}
 
 /// One connection, after both handshakes.
 #[derive(Debug)]
@@ -34,26 +49,28 @@ impl FakePeer {
     #[track_caller]
     pub fn dial(address: SocketAddr, info_hash: InfoHash) -> Self {
         let stream = TcpStream::connect(address).expect("the peer listens");
-        Self::shake(stream, info_hash).expect("the peer shakes hands")
+        Self::shake(stream, info_hash, NAMELESS).expect("the peer shakes hands")
     }
 
-    /// The same from a loopback address of its own: somebody from another household.
+    /// The same from a loopback address of its own, under a name of its own: somebody from another household.
     #[track_caller]
     pub fn dial_from(from: IpAddr, address: SocketAddr, info_hash: InfoHash) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         let bound = socket.bind(&SocketAddr::new(from, 0).into());
         bound.expect("an address of this machine");
         socket.connect(&address.into()).expect("the peer listens");
-        Self::shake(socket.into(), info_hash).expect("the peer shakes hands")
+        let stream = TcpStream::from(socket);
+        let name = named_after(stream.local_addr().expect("it is bound"));
+        Self::shake(stream, info_hash, name).expect("the peer shakes hands")
     }
 
-    fn shake(mut stream: TcpStream, info_hash: InfoHash) -> io::Result<Self> {
+    fn shake(mut stream: TcpStream, info_hash: InfoHash, peer_id: PeerId) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let handshake = Handshake {
             reserved: Reserved::OURS,
             info_hash,
-            peer_id: PeerId(*b"-XX0001-abcdefghijkl"),
+            peer_id,
         };
         stream.write_all(&handshake.encode())?;
         let mut theirs = [0; HANDSHAKE_LENGTH];
@@ -234,7 +251,8 @@ impl Drop for FakeSeed {
 }
 
 fn serve(stream: TcpStream, connection: usize, stock: &Stock, diary: &Diary) -> io::Result<()> {
-    let mut peer = FakePeer::shake(stream, stock.info_hash)?;
+    let name = named_after(stream.local_addr()?);
+    let mut peer = FakePeer::shake(stream, stock.info_hash, name)?;
     peer.say(&Message::Bitfield(bitfield(stock.piece_count())))?;
     peer.say(&Message::Unchoke)?;
     loop {

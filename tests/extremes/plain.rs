@@ -114,7 +114,7 @@ pub(super) fn files(scene: &Scene) -> Report {
         figures.read
     );
     let shown = Bound {
-        peak: rows[1].bound.peak + bounds_by_file(count, [0, 0, 650]).0[2],
+        peak: rows[1].bound.peak + ((u64::from(count) * 400) >> 20),
         descriptors: DESCRIPTORS,
     };
     rows.push(row("seed, asked by `show --json`", figures, shown, None));
