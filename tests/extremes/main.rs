@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
             size: if args.small { Size::SMALL } else { Size::FULL },
             seeder: Some(seeder.clone()),
             python: python.clone(),
-            patience: Duration::from_mins(30),
+            patience: Duration::from_secs(1800),
         };
         let report = (case.run)(&scene);
         let heading = format!("## {}: `{}`", case.title, case.name);
