@@ -160,7 +160,7 @@ async fn two_torrents_never_write_the_same_file_nor_one_what_another_gives() {
     engine.stop().await;
 
     // What is given is never written to; to give what another fetches does no harm.
-    let engine = tests::engine(b'S', None).await;
+    let engine = super::tests::engine(b'S', None).await;
     engine.add(at(&ours, "source", Mode::Seed)).await.unwrap();
     let refused = engine.add(at(&theirs, "source", Mode::Get)).await.unwrap_err();
     assert!(clash(refused).is_some());
