@@ -357,6 +357,7 @@ pub(super) fn unchanged(error: ChangeError) -> Problem {
         | ChangeError::NotNow(_)
         | ChangeError::Disk { .. } => Problem::conflict(words),
         ChangeError::NoSuchFile(_) | ChangeError::Refused(_) => Problem::unusable(words),
+        ChangeError::NotKept(_) => Problem::broken(words),
         ChangeError::Stopped => Problem::busy("the seeder is stopping"),
     }
 }

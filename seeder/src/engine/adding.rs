@@ -72,16 +72,8 @@ impl Table {
         self.remember_new(key, magnet.as_deref());
         self.begin(key).await;
         // A torrent is there for good before anybody is told that it is.
-        match &self.keeper {
-            None => _ = answer.send(Ok(key)),
-            Some(keeper) => {
-                let safe = keeper.safe();
-                tokio::spawn(async move {
-                    let kept = safe.await.unwrap_or_else(|_| Err("it was closed".to_owned()));
-                    _ = answer.send(kept.map(|()| key).map_err(AddError::NotKept));
-                });
-            }
-        }
+        let kept = self.kept();
+        tokio::spawn(async move { answer.send(kept.await.map(|()| key).map_err(AddError::NotKept)) });
     }
 
     /// How it is to be treated, sharing what it has in common with the one before.

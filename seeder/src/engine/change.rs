@@ -51,6 +51,8 @@ pub enum ChangeError {
     NoSuchFile(usize),
     #[error("{}: {reason}", path.display())]
     Disk { path: PathBuf, reason: String },
+    #[error("it cannot be written down yet, and a restart before that undoes it: {0}")]
+    NotKept(String),
     /// What was asked makes no sense, at any time.
     #[error("{0}")]
     Refused(String),

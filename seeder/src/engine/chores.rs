@@ -8,11 +8,12 @@ use shared::moment::Moment;
 use tracing::info;
 
 use super::api::{Event, Mode, Stage, TorrentKey};
-use super::entry::{Entry, State};
+use super::change::ChangeError;
+use super::entry::{Answer, Entry, State};
 use super::process::Shared;
 use super::table::Table;
 use crate::net::home;
-use crate::store::keeper::Change;
+use crate::store::keeper::{Change, Keeper};
 use crate::store::{self, CounterRow, TorrentRow};
 use crate::torrent::goals::{Given, Goals, Reached};
 use crate::torrent::schedule::{self, Rule};
@@ -247,6 +248,30 @@ impl Table {
                 },
             );
         }
+    }
+
+    /// Waits until all that was noted by now outlives the process; not at all where nothing is remembered.
+    pub(super) fn kept(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let safe = self.keeper.as_ref().map(Keeper::safe);
+        async move {
+            match safe {
+                None => Ok(()),
+                Some(safe) => safe.await.unwrap_or_else(|_| Err("it was closed".to_owned())),
+            }
+        }
+    }
+
+    /// What was noted outlives the process before anybody is told that it is done.
+    pub(super) fn answer_when_kept(&self, answer: Answer<(), ChangeError>, done: Result<(), ChangeError>) {
+        let kept = self.kept();
+        tokio::spawn(async move {
+            let done = match done {
+                Ok(()) => kept.await.map_err(ChangeError::NotKept),
+                refused => refused,
+            };
+            // Whoever asked may have gone.
+            answer.send(done)
+        });
     }
 
     pub(super) fn remember_removed(&self, key: TorrentKey) {

@@ -133,8 +133,7 @@ impl Table {
         }
         self.remember(key);
         self.shared.event(Event::Changed { key });
-        // Whoever asked may have gone.
-        _ = answer.send(result);
+        self.answer_when_kept(answer, result);
         self.settle(key).await;
     }
 
@@ -157,7 +156,14 @@ impl Table {
         let found = found.map(|info| self.shared.files(&entry.spec, Arc::clone(info)));
         let (data, hash) = (self.shared.data.clone(), entry.spec.record_hash());
         let root = entry.spec.root();
+        // What is deleted must not be fetched again after a kill: first it is written down that nobody wants it.
+        self.remember_removed(key);
+        let kept = self.kept();
         self.moves.spawn(async move {
+            if let Err(reason) = kept.await {
+                let result = Err(ChangeError::NotKept(format!("{reason}; its files are kept")));
+                return Moved::Deleted { key, result };
+            }
             let files = match found {
                 Some(found) => found.await,
                 None => here,
@@ -194,9 +200,8 @@ impl Table {
         self.shared.tally.remember(&entry.spec.counters);
         info!(torrent = %entry.spec.label, "removed");
         if let Err(error) = &result {
-            warn!(torrent = %entry.spec.label, %error, "not everything of it could be deleted");
+            warn!(torrent = %entry.spec.label, %error, "not everything of it is gone");
         }
-        self.remember_removed(key);
         self.shared.event(Event::Removed { key });
         let Some(removal) = entry.removal else { return };
         let mut result = Some(result);

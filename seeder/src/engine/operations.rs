@@ -288,3 +288,47 @@ async fn a_torrent_that_was_added_is_there_after_a_kill() {
     second.stop().await;
     keeper.stop().await;
 }
+
+/// From now on the database takes nothing.
+async fn spoil_store(rig: &Rig) {
+    use sqlx::{Connection as _, Executor as _};
+    let path = rig.path("state").join("seeder.sqlite");
+    let mut other = sqlx::SqliteConnection::connect(&path.display().to_string())
+        .await
+        .unwrap();
+    other.execute("DROP TABLE counters").await.unwrap();
+    other.execute("DROP TABLE torrents").await.unwrap();
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_pauses_a_torrent_hears_that_it_cannot_be_written_down() {
+    let rig = Rig::album();
+    let keeper = keeping(&rig).await;
+    let key = keeper
+        .add(torrent(&rig, "source", Mode::Seed, &[]))
+        .await
+        .unwrap();
+    spoil_store(&rig).await;
+    let told = keeper.pause(key).await;
+    assert!(matches!(told, Err(ChangeError::NotKept(_))), "{told:?}");
+    assert!(only(&keeper).await.paused);
+    keeper.stop().await;
+}
+
+#[tokio::test]
+async fn files_are_not_deleted_before_it_is_written_down_that_nobody_wants_them() {
+    let rig = Rig::album();
+    let giver = seeder(&rig).await;
+    let keeper = keeping(&rig).await;
+    let mut events = keeper.subscribe();
+    let wanted = torrent(&rig, "target", Mode::Get, giver.listen_addresses());
+    let key = keeper.add(wanted).await.unwrap();
+    hear(&mut events, finished).await;
+    spoil_store(&rig).await;
+    let told = keeper.remove(key, Content::Delete).await;
+    assert!(matches!(told, Err(ChangeError::NotKept(_))), "{told:?}");
+    rig.same("a.jpg");
+    keeper.stop().await;
+    giver.stop().await;
+}

@@ -30,6 +30,7 @@ impl Table {
             _ = answer.send(Err(ChangeError::Unknown));
             return;
         }
+        let noted = matches!(order, Order::Pause | Order::Resume | Order::Change(_));
         let done = match order {
             Order::Remove(content) => return self.remove(key, content, answer).await,
             Order::Relocate(root) => return self.relocate(key, root, answer),
@@ -50,7 +51,11 @@ impl Table {
                 Ok(())
             }
         };
-        _ = answer.send(done);
+        if noted {
+            self.answer_when_kept(answer, done);
+        } else {
+            _ = answer.send(done);
+        }
     }
 
     async fn remove(&mut self, key: TorrentKey, content: Content, answer: Answer<(), ChangeError>) {

@@ -54,7 +54,7 @@ struct Pending {
     news: Notify,
 }
 
-/// As long as the list of torrents, and of those who wait for one to be added.
+/// As long as the list of torrents, and of those who wait for one to be added or changed.
 #[derive(Debug, Default)]
 struct Queue {
     changes: Changes,
