@@ -21,6 +21,9 @@ const QUEUE: usize = 8;
 /// A source that sends nothing for so long, or refuses, is left alone for a while.
 const PATIENCE: Duration = Duration::from_secs(15);
 const REST: Duration = Duration::from_secs(30);
+/// A source has so long for the whole while others wait to be asked; then it is their turn, and the next time it has twice as
+/// long.
+const TURN: Duration = Duration::from_secs(60);
 /// Whoever takes the metadata more often than this has no use for them.
 const SERVED_TIMES_MAX: u32 = 4;
 
@@ -45,6 +48,7 @@ struct Source {
     /// What it says is the length of the whole; between 1 and the bound.
     size: u32,
     state: State,
+    turn: Duration,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,7 @@ enum State {
     Active {
         blocks: BTreeMap<u32, Bytes>,
         next: u32,
+        began: Moment,
         progress: Moment,
     },
 }
@@ -79,6 +84,7 @@ impl Fetch {
             self.sources.entry(peer).or_insert(Source {
                 size,
                 state: State::Idle { from: now },
+                turn: TURN,
             });
         }
     }
@@ -91,15 +97,21 @@ impl Fetch {
     /// Which blocks to ask whom for now.
     pub(super) fn wanted(&mut self, now: Moment) -> Vec<(PeerKey, u32)> {
         self.give_up_silent(now);
-        let mut active = self.sources.values().filter(|source| source.is_active()).count();
-        let mut wanted = Vec::new();
-        for (peer, source) in &mut self.sources {
-            if active < ACTIVE_MAX && source.begin(now) {
-                active += 1;
+        let active = self.sources.values().filter(|source| source.is_active()).count();
+        let ready = |(peer, source): (&PeerKey, &Source)| Some((source.ready_since(now)?, *peer));
+        let mut ready: Vec<_> = self.sources.iter().filter_map(ready).collect();
+        // Who has waited longest comes first, so that nobody's turn comes twice before another's.
+        ready.sort_unstable();
+        for (_, peer) in ready.into_iter().take(ACTIVE_MAX.saturating_sub(active)) {
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.begin(now);
             }
-            wanted.extend(source.ask().into_iter().map(|block| (*peer, block)));
         }
-        wanted
+        let asks = |(peer, source): (&PeerKey, &mut Source)| {
+            let peer = *peer;
+            source.ask().into_iter().map(move |block| (peer, block))
+        };
+        self.sources.iter_mut().flat_map(asks).collect()
     }
 
     /// The peer refuses.
@@ -144,10 +156,19 @@ impl Fetch {
     }
 
     fn give_up_silent(&mut self, now: Moment) {
+        let others_wait = self
+            .sources
+            .values()
+            .any(|source| source.ready_since(now).is_some());
         for source in self.sources.values_mut() {
-            if let State::Active { progress, .. } = source.state
-                && now.since(progress) >= PATIENCE
-            {
+            let State::Active { began, progress, .. } = source.state else {
+                continue;
+            };
+            let over = others_wait && now.since(began) >= source.turn;
+            if over {
+                source.turn *= 2;
+            }
+            if over || now.since(progress) >= PATIENCE {
                 source.state = State::Idle { from: now + REST };
             }
         }
@@ -171,17 +192,21 @@ impl Source {
             .map(|rest| rest.min(METADATA_BLOCK_LENGTH))
     }
 
-    /// Makes it active, if its time has come.
-    fn begin(&mut self, now: Moment) -> bool {
-        let ready = matches!(self.state, State::Idle { from } if from <= now);
-        if ready {
-            self.state = State::Active {
-                blocks: BTreeMap::new(),
-                next: 0,
-                progress: now,
-            };
+    /// Since when it could be asked, if it is not.
+    fn ready_since(&self, now: Moment) -> Option<Moment> {
+        match self.state {
+            State::Idle { from } if from <= now => Some(from),
+            _ => None,
         }
-        ready
+    }
+
+    fn begin(&mut self, now: Moment) {
+        self.state = State::Active {
+            blocks: BTreeMap::new(),
+            next: 0,
+            began: now,
+            progress: now,
+        };
     }
 
     /// The next blocks to ask for, as many as may wait.
@@ -205,11 +230,12 @@ impl Source {
             blocks,
             next,
             progress,
+            ..
         } = &mut self.state
         else {
             return None;
         };
-        if block >= *next {
+        if block >= *next || blocks.contains_key(&block) {
             return None;
         }
         *progress = now;
@@ -382,6 +408,43 @@ mod tests {
             peers(fetch.wanted(NOW + PATIENCE + REST)),
             [1, 1, 1, 2, 2, 2, 3, 3, 3]
         );
+    }
+
+    /// Three sources hold all turns with a block every 14 s: who of `1..=4` is asked for something after that?
+    #[track_caller]
+    fn check_who_is_asked(block: impl Fn(u32) -> u32, seconds: u64, expected: &[u64]) {
+        let mut fetch = fetch(&info());
+        for peer in 1..=3 {
+            fetch.offer(NOW, PeerKey(peer), 100 * METADATA_BLOCK_LENGTH);
+        }
+        fetch.wanted(NOW);
+        fetch.offer(NOW, PeerKey(4), 40_000);
+        let mut asked = Vec::new();
+        for (round, second) in (0..seconds).step_by(14).enumerate() {
+            let now = NOW + Duration::from_secs(second);
+            for peer in 1..=3 {
+                let part = Part {
+                    block: block(u32::try_from(round).unwrap()),
+                    ..part(100 * METADATA_BLOCK_LENGTH, METADATA_BLOCK_LENGTH as usize)
+                };
+                assert_eq!(fetch.arrived(now, PeerKey(peer), part), Ok(None));
+            }
+            asked.extend(fetch.wanted(now).into_iter().map(|(peer, _)| peer.0));
+        }
+        asked.retain(|peer| *peer == 4);
+        asked.dedup();
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn who_repeats_a_block_does_not_keep_its_turn() {
+        check_who_is_asked(|_| 0, 45, &[4]);
+    }
+
+    #[test]
+    fn who_is_slow_gives_its_turn_to_those_who_wait() {
+        check_who_is_asked(|round| round, 45, &[]);
+        check_who_is_asked(|round| round, 90, &[4]);
     }
 
     #[test]
