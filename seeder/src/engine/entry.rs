@@ -167,6 +167,13 @@ impl Entry {
         before
     }
 
+    /// What it is at while nobody works on it and its files were not looked at to the end.
+    pub(super) fn unlooked(&self) -> State {
+        self.spec.info().map_or(State::Blank, |info| {
+            State::Parked(Bitfield::none(info.geometry()))
+        })
+    }
+
     /// Counts what is wanted anew, after it or the files have changed.
     pub(super) fn measure(&mut self) {
         self.rest = match &self.state {

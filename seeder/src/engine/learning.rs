@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::api::{AddError, Event, Mode, Options, TorrentKey};
+use super::entry::State;
 use super::process::Shared;
 use super::spec::Spec;
 use super::table::Table;
@@ -44,6 +45,12 @@ impl Table {
     /// A driver has the metadata of its torrent.
     pub(super) async fn learned(&mut self, Learned { key, info, answer }: Learned) {
         let taken = self.take(key, &info).await;
+        if let Some(entry) = self.torrents.get_mut(&key)
+            && matches!(entry.state, State::Blank)
+        {
+            // Its driver was ended meanwhile. The next looks at the files instead of asking for the metadata again.
+            entry.set_state(entry.unlooked());
+        }
         // The driver may have ended.
         _ = answer.send(taken);
     }

@@ -85,20 +85,13 @@ impl Table {
             entry.interrupt();
         }
         // One that waits for its turn to be looked at has nobody who could be interrupted.
-        if self.withdraw(key) {
-            self.park(key);
+        if self.withdraw(key)
+            && let Some(entry) = self.torrents.get_mut(&key)
+        {
+            entry.set_state(entry.unlooked());
         }
         self.settle(key).await;
         Ok(())
-    }
-
-    fn park(&mut self, key: TorrentKey) {
-        if let Some(entry) = self.torrents.get_mut(&key)
-            && let Some(info) = entry.spec.info()
-        {
-            let nothing = shared::bitfield::Bitfield::none(info.geometry());
-            entry.set_state(State::Parked(nothing));
-        }
     }
 
     pub(super) async fn pause(

@@ -379,7 +379,7 @@ impl Table {
                     State::Asleep(opened)
                 }
             }
-            Ok(Rested { opened: None, .. }) => State::Blank,
+            Ok(Rested { opened: None, .. }) => entry.unlooked(),
             Err(fault) => {
                 error!(?key, %fault, "a driver died");
                 State::Broken("it stopped for a fault of this program".into())
@@ -477,5 +477,54 @@ impl Table {
                 _ = answer.send(Some(TorrentStatus { stage, ..status }));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::magnet::Magnet;
+
+    use super::super::spec::{Known, Standing, Sums};
+    use super::super::tests::config;
+    use super::*;
+    use crate::disk::tests::Rig;
+    use crate::engine::Options;
+    use crate::torrent::goals::Copies;
+
+    #[tokio::test]
+    async fn a_link_whose_metadata_came_is_looked_at_though_its_driver_was_ended_before() {
+        let rig = Rig::album();
+        let (shared, _news) = Shared::start(&config(b'T', None), &[]).unwrap();
+        let mut table = Table::new(Arc::new(shared), None, Rates::default());
+        let link = format!("magnet:?xt=urn:btih:{}", rig.info.wire_hash());
+        let magnet: Magnet = link.parse().unwrap();
+        let key = TorrentKey(1);
+        let standing = Standing {
+            mode: Mode::Get,
+            peers: Vec::new(),
+            before: Sums::default(),
+            added: 0,
+            copies: Copies::default(),
+            treated: table.treat(&rig.path("target"), Options::default(), &[]),
+            done: false,
+        };
+        let spec = table.enter(Known::of_magnet(key, &magnet), standing);
+        table.torrents.get_mut(&key).unwrap().paused = true;
+        let rested = || Rested {
+            commands: mpsc::channel(1).1,
+            opened: None,
+            written: false,
+            refused: None,
+        };
+        table.rested(Ok((key, Ok(rested())))).await;
+        assert!(matches!(table.torrents[&key].state, State::Blank));
+        let (answer, answered) = oneshot::channel();
+        let info = Arc::clone(&rig.info);
+        table.learned(Learned { key, info, answer }).await;
+        answered.await.unwrap().unwrap();
+        assert!(matches!(table.torrents[&key].state, State::Parked(_)));
+        assert!(spec.info().is_some());
+        table.rested(Ok((key, Ok(rested())))).await;
+        assert!(matches!(table.torrents[&key].state, State::Parked(_)));
     }
 }
