@@ -332,3 +332,29 @@ async fn files_are_not_deleted_before_it_is_written_down_that_nobody_wants_them(
     keeper.stop().await;
     giver.stop().await;
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_take_no_place_from_visitors() {
+    let rig = Rig::album();
+    let mut few = config(b'G', None);
+    few.limits.half_open = 1;
+    let getter = Engine::start(few).await.unwrap();
+    // They let us in and say nothing.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let addresses: Vec<_> = silent.iter().map(|host| host.local_addr().unwrap()).collect();
+    getter
+        .add(torrent(&rig, "target", Mode::Get, &addresses))
+        .await
+        .unwrap();
+    let called = async {
+        while getter.facts().await.connections == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, called).await.unwrap();
+    assert_eq!(getter.facts().await.connections, 1);
+    getter.stop().await;
+}
