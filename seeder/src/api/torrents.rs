@@ -326,10 +326,14 @@ async fn change(
     Json(treatment): Json<Treatment>,
 ) -> Result<Answered<Details>, Problem> {
     let key = api.named(&hash).await?;
-    let _alone = api.options.lock().await;
-    let before = Before::of(&details(&api, key).await?);
-    let change = treatment.change(before)?;
-    api.engine.change(key, change).await.map_err(unchanged)?;
+    {
+        // Nothing in here waits for a disk with torrents: it keeps all others waiting.
+        let _alone = api.options.lock().await;
+        let treated = api.engine.options(key).await;
+        let (options, files) = treated.ok_or_else(|| unchanged(ChangeError::Unknown))?;
+        let change = treatment.change(Before::of(&options, files))?;
+        api.engine.change(key, change).await.map_err(unchanged)?;
+    }
     details(&api, key).await.map(Answered)
 }
 

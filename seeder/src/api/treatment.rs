@@ -9,7 +9,7 @@ use url::Url;
 
 use super::bodies::{HowToCheck, LimitsChange, Treatment};
 use crate::engine::view::priority;
-use crate::engine::{Change, Check, Details, Goals, Options, Rates, TorrentLimits};
+use crate::engine::{Change, Check, Goals, Options, Rates, TorrentLimits};
 use crate::torrent::{Priority, Wishes};
 
 /// Announce URLs and web seeds of one torrent.
@@ -46,36 +46,11 @@ pub(super) struct Before {
 
 impl Before {
     /// A torrent that is here.
-    pub(super) fn of(details: &Details) -> Self {
-        let options = &details.options;
-        let files = details
-            .files
-            .iter()
-            .map(|file| file.index + 1)
-            .max()
-            .unwrap_or_default();
-        let mut wishes = vec![Priority::Normal; files];
-        for file in &details.files {
-            if let Some(wish) = wishes.get_mut(file.index) {
-                *wish = file.priority;
-            }
-        }
+    pub(super) fn of(options: &Options, files: usize) -> Self {
         Self {
-            wishes: Wishes {
-                files: wishes.into(),
-                sequential: options.sequential,
-            },
-            limits: TorrentLimits {
-                upload: options.upload,
-                download: options.download,
-                connections: options.connections,
-                upload_slots: options.upload_slots,
-            },
-            goals: Goals {
-                ratio: options.ratio,
-                time: options.seed_seconds.map(Duration::from_secs),
-                copies: options.copies,
-            },
+            wishes: options.wishes.clone(),
+            limits: options.limits,
+            goals: options.goals,
             files,
         }
     }
@@ -124,12 +99,7 @@ impl Treatment {
         defaults: &Options,
         files: usize,
     ) -> Result<(Options, Option<Tiers>), Problem> {
-        let change = self.change(Before {
-            files,
-            wishes: defaults.wishes.clone(),
-            limits: defaults.limits,
-            goals: defaults.goals,
-        })?;
+        let change = self.change(Before::of(defaults, files))?;
         let options = Options {
             wishes: change.wishes.unwrap_or_else(|| defaults.wishes.clone()),
             limits: change.limits.unwrap_or(defaults.limits),

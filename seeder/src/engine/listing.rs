@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use shared::bitfield::Bitfield;
@@ -9,7 +10,7 @@ use shared::geometry::Geometry;
 use shared::metainfo::{FileKind, Info};
 use tokio::sync::oneshot;
 
-use super::api::{Mode, Stage, TorrentKey};
+use super::api::{Mode, Options, Stage, TorrentKey};
 use super::entry::{Entry, State, is_partial};
 use super::spec::Spec;
 use super::table::Table;
@@ -21,6 +22,9 @@ use crate::driver::{Command, Inside};
 
 /// A hash is named by so many of its digits at least.
 const PREFIX_MIN: usize = 4;
+
+/// A driver has so long to tell what only it knows.
+const DRIVER_TIME: Duration = Duration::from_secs(2);
 
 /// Of torrents with more pieces, nobody is told how many peers have each.
 const AVAILABILITY_MAX: u32 = 65_536;
@@ -102,6 +106,13 @@ impl Table {
         facts
     }
 
+    /// How a torrent is treated, and how many files it has.
+    pub(super) fn options(&self, key: TorrentKey) -> Option<(Arc<Options>, usize)> {
+        let entry = self.torrents.get(&key).filter(|entry| entry.removal.is_none())?;
+        let files = entry.spec.info().map_or(0, |info| info.files().len());
+        Some((entry.spec.options(), files))
+    }
+
     /// Puts together what the table, the driver and the trackers know, without waiting for any of them here.
     pub(super) fn details(&self, key: TorrentKey, answer: oneshot::Sender<Option<Details>>) {
         let entry = self.torrents.get(&key).filter(|entry| entry.removal.is_none());
@@ -129,7 +140,11 @@ impl Table {
         let announced = entry.announced;
         tokio::spawn(async move {
             let inside = match inside {
-                Some(told) => told.await.unwrap_or_default(),
+                // A driver whose disk hangs may not come to it. Nobody else's answer waits for that.
+                Some(told) => match tokio::time::timeout(DRIVER_TIME, told).await {
+                    Ok(told) => told.unwrap_or_default(),
+                    Err(_) => Inside::default(),
+                },
                 None => Inside {
                     have: at_rest,
                     ..Inside::default()

@@ -137,6 +137,11 @@ impl Engine {
         self.ask(|answer| Request::Details(key, answer)).await?
     }
 
+    /// How one torrent is treated, and how many files it has, padding among them; none before its metadata are here.
+    pub async fn options(&self, key: TorrentKey) -> Option<(Arc<Options>, usize)> {
+        self.ask(|answer| Request::Options(key, answer)).await?
+    }
+
     /// Sums of the process.
     pub async fn facts(&self) -> EngineFacts {
         self.ask(Request::Facts).await.unwrap_or_default()

@@ -47,6 +47,7 @@ pub(super) enum Request {
     Status(TorrentKey, oneshot::Sender<Option<TorrentStatus>>),
     List(oneshot::Sender<Vec<Summary>>),
     Details(TorrentKey, oneshot::Sender<Option<Details>>),
+    Options(TorrentKey, oneshot::Sender<Option<(Arc<Options>, usize)>>),
     Facts(oneshot::Sender<EngineFacts>),
     Find(String, oneshot::Sender<Vec<TorrentKey>>),
     Order(TorrentKey, Order, Answer<(), ChangeError>),
@@ -174,6 +175,7 @@ impl Table {
             Request::Status(key, answer) => self.status(key, answer),
             Request::List(answer) => _ = answer.send(self.list()),
             Request::Details(key, answer) => self.details(key, answer),
+            Request::Options(key, answer) => _ = answer.send(self.options(key)),
             Request::Facts(answer) => _ = answer.send(self.facts()),
             Request::Find(words, answer) => _ = answer.send(self.find(&words)),
             Request::Order(key, order, answer) => self.order(key, order, answer).await,
@@ -483,22 +485,22 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use shared::magnet::Magnet;
+    use tokio_util::sync::CancellationToken;
 
     use super::super::spec::{Known, Standing, Sums};
     use super::super::tests::config;
     use super::*;
     use crate::disk::tests::Rig;
-    use crate::engine::Options;
     use crate::torrent::goals::Copies;
 
-    #[tokio::test]
-    async fn a_link_whose_metadata_came_is_looked_at_though_its_driver_was_ended_before() {
-        let rig = Rig::album();
+    const KEY: TorrentKey = TorrentKey(1);
+
+    /// A table with a paused link to the rig's torrent.
+    fn with_link(rig: &Rig) -> Table {
         let (shared, _news) = Shared::start(&config(b'T', None), &[]).unwrap();
         let mut table = Table::new(Arc::new(shared), None, Rates::default());
         let link = format!("magnet:?xt=urn:btih:{}", rig.info.wire_hash());
         let magnet: Magnet = link.parse().unwrap();
-        let key = TorrentKey(1);
         let standing = Standing {
             mode: Mode::Get,
             peers: Vec::new(),
@@ -508,23 +510,42 @@ mod tests {
             treated: table.treat(&rig.path("target"), Options::default(), &[]),
             done: false,
         };
-        let spec = table.enter(Known::of_magnet(key, &magnet), standing);
-        table.torrents.get_mut(&key).unwrap().paused = true;
+        table.enter(Known::of_magnet(KEY, &magnet), standing);
+        table.torrents.get_mut(&KEY).unwrap().paused = true;
+        table
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_metadata_came_is_looked_at_though_its_driver_was_ended_before() {
+        let rig = Rig::album();
+        let mut table = with_link(&rig);
         let rested = || Rested {
             commands: mpsc::channel(1).1,
             opened: None,
             written: false,
             refused: None,
         };
-        table.rested(Ok((key, Ok(rested())))).await;
-        assert!(matches!(table.torrents[&key].state, State::Blank));
+        table.rested(Ok((KEY, Ok(rested())))).await;
+        assert!(matches!(table.torrents[&KEY].state, State::Blank));
         let (answer, answered) = oneshot::channel();
         let info = Arc::clone(&rig.info);
-        table.learned(Learned { key, info, answer }).await;
+        table.learned(Learned { key: KEY, info, answer }).await;
         answered.await.unwrap().unwrap();
-        assert!(matches!(table.torrents[&key].state, State::Parked(_)));
-        assert!(spec.info().is_some());
-        table.rested(Ok((key, Ok(rested())))).await;
-        assert!(matches!(table.torrents[&key].state, State::Parked(_)));
+        assert!(matches!(table.torrents[&KEY].state, State::Parked(_)));
+        table.rested(Ok((KEY, Ok(rested())))).await;
+        assert!(matches!(table.torrents[&KEY].state, State::Parked(_)));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_does_not_answer_hides_what_only_it_knows_and_nothing_else() {
+        let rig = Rig::album();
+        let mut table = with_link(&rig);
+        let (driver, _commands) = mpsc::channel(COMMANDS_MAX);
+        let leave = CancellationToken::new();
+        let entry = table.torrents.get_mut(&KEY).unwrap();
+        entry.set_state(State::Awake(Awake { driver, leave }));
+        let (answer, answered) = oneshot::channel();
+        table.details(KEY, answer);
+        let details = answered.await.unwrap().unwrap();
+        assert_eq!((details.summary.key, details.peers.len()), (KEY, 0));
     }
 }
