@@ -45,10 +45,17 @@ pub(crate) struct Counts {
     right: AtomicU64,
     wrong: AtomicU64,
     silences: AtomicU64,
+    /// Downloads that wait for memory.
+    waiting: AtomicU64,
     queued: AtomicU64,
 }
 
 impl Counts {
+    /// Is memory lent to one download missing to another?
+    pub(crate) fn is_memory_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// A piece was hashed.
     pub(super) fn hashed(&self, right: bool) {
         let count = if right { &self.right } else { &self.wrong };
@@ -80,18 +87,18 @@ impl Counts {
 }
 
 /// One who stands in line, also if he goes away.
-struct Queued<'a>(&'a Counts);
+struct Queued<'a>(&'a AtomicU64);
 
 impl<'a> Queued<'a> {
-    fn new(counts: &'a Counts) -> Self {
-        counts.queued.fetch_add(1, Ordering::Relaxed);
-        Self(counts)
+    fn new(line: &'a AtomicU64) -> Self {
+        line.fetch_add(1, Ordering::Relaxed);
+        Self(line)
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -222,7 +229,7 @@ impl Device {
     }
 
     async fn turn(&self, kind: &Arc<Semaphore>) -> Option<Turn> {
-        let _queued = Queued::new(&self.counts);
+        let _queued = Queued::new(&self.counts.queued);
         Some(Turn {
             _disk: Arc::clone(kind).acquire_owned().await.ok()?,
             _process: Arc::clone(&self.threads).acquire_owned().await.ok()?,
@@ -237,6 +244,7 @@ impl Device {
             .available_permits()
             .min(self.share.available_permits());
         let units = u32::try_from((left / 4).max(units_min)).ok()?;
+        let _queued = Queued::new(&self.counts.waiting);
         // First the disk's own bound: whoever waits for a disk that hangs must hold nothing that others wait for.
         let share = Arc::clone(&self.share).acquire_many_owned(units).await.ok()?;
         let memory = Arc::clone(&self.credits).acquire_many_owned(units).await.ok()?;
@@ -244,5 +252,30 @@ impl Device {
             lent: memory,
             _share: share,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_known_that_a_download_waits_for_memory() {
+        let devices = Devices::new(Clock::start(), 4);
+        let (device, counts) = (devices.of(Path::new("/")), &devices.counts);
+        let first = device.credit(2).await.unwrap();
+        assert!(!counts.is_memory_short());
+        {
+            let mut second = std::pin::pin!(device.credit(2));
+            tokio::select! {
+                biased;
+                _ = &mut second => panic!("there was none left"),
+                () = std::future::ready(()) => (),
+            }
+            assert!(counts.is_memory_short());
+            drop(first);
+            assert!(second.await.is_some());
+        }
+        assert!(!counts.is_memory_short());
     }
 }

@@ -93,6 +93,7 @@ impl Driver {
 
     pub(super) fn placed(&mut self) {
         self.placing = false;
+        self.open_disk();
         self.tell(Input::Wishes(self.spec.options().wishes.clone()));
         self.count_left();
         self.publish();
@@ -265,7 +266,7 @@ async fn seal(shared: Arc<Shared>, key: TorrentKey, opened: Opened) -> Vec<DiskN
 }
 
 /// Puts files into their places that are wanted now, trying until the disk lets it. Wishes that grow meanwhile count too.
-pub(super) async fn place(shared: Arc<Shared>, spec: Arc<Spec>, opened: Opened) {
+async fn place(shared: Arc<Shared>, spec: Arc<Spec>, opened: Opened) {
     loop {
         let wishes = Arc::clone(&spec.options().wishes.files);
         let (opened, wanted) = (opened.clone(), Arc::clone(&wishes));

@@ -3,18 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use shared::bitfield::Bitfield;
-use tokio::sync::mpsc;
 
-use super::{Command, Driver, status_of};
+use super::Driver;
 use crate::disk::Opened;
 use crate::engine::{Event, Live, Options, Shared, Spec, wanted, words};
 use crate::torrent::{Input, PeerFacts, Status};
 
 /// Why a torrent waits is found out again after so many seconds: it means a look at every peer, and perhaps at every piece.
 const WATCH_EVERY: u32 = 5;
-
-/// Commands that are kept for a driver that waits for its turn.
-const EARLY_MAX: usize = 64;
 
 /// What only a driver knows.
 #[derive(Debug, Default)]
@@ -53,6 +49,7 @@ impl Driver {
             });
         }
         self.listen_to_disk();
+        self.share_memory();
         self.publish();
     }
 
@@ -85,6 +82,10 @@ impl Driver {
 
     fn waits_for(&self, status: &Status) -> Option<String> {
         let disk = self.trouble.as_deref().or(self.silence.as_deref());
+        if self.in_line && disk.is_none() {
+            let words = "other downloads hold the memory for blocks; it is next when one of them ends";
+            return Some(words.to_owned());
+        }
         let pieces = || (self.torrent.piece_states(), self.torrent.availability());
         let waits = words::waiting(status, disk, &self.torrent.peer_facts(), pieces);
         let alone = status.peers == 0 && disk.is_none();
@@ -156,49 +157,4 @@ pub(crate) fn lacks(spec: &Spec, opened: &Opened) -> bool {
             .is_some_and(|piece| opened.have.has(piece))
     };
     wanted(info, &spec.options().wishes, has).left > 0
-}
-
-/// While other downloads hold all the memory for blocks, this one answers those who ask, and keeps what else it is told. Never
-/// ends by itself.
-pub(super) async fn wait_in_line(
-    spec: &Spec,
-    opened: Option<&Opened>,
-    commands: &mut mpsc::Receiver<Command>,
-    early: &mut Vec<Command>,
-) {
-    let status = opened.map_or_else(Status::default, |opened| {
-        let geometry = opened.storage.geometry();
-        let left = spec.counters.left();
-        Status {
-            metadata: true,
-            have_count: opened.have.count(),
-            piece_count: geometry.piece_count(),
-            have_bytes: geometry.total_length().saturating_sub(left),
-            total_bytes: geometry.total_length(),
-            wanted_bytes: geometry.total_length(),
-            left_bytes: left,
-            left_count: 1,
-            ..Status::default()
-        }
-    });
-    spec.set_live(Some(Live {
-        status,
-        why: Some("other downloads hold the memory for blocks; it is next when one of them ends".to_owned()),
-    }));
-    while let Some(command) = commands.recv().await {
-        match command {
-            // Who asked may have gone.
-            Command::Status(answer) => _ = answer.send(Some(status_of(spec, status))),
-            Command::Lend(answer) => _ = answer.send(opened.cloned()),
-            Command::Inside(answer) => {
-                _ = answer.send(Inside {
-                    have: opened.map(|opened| opened.have.clone()),
-                    ..Inside::default()
-                });
-            }
-            other if early.len() < EARLY_MAX => early.push(other),
-            _ => (),
-        }
-    }
-    std::future::pending::<()>().await;
 }

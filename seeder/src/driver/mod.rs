@@ -4,11 +4,12 @@
 mod files;
 mod inside;
 mod links;
+mod memory;
 mod metadata;
 mod webs;
 
 pub(crate) use inside::{Inside, lacks};
-use inside::{Watch, connections_max, misses, wait_in_line};
+use inside::{Watch, connections_max};
 use webs::Webs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use shared::geometry::PieceIndex;
 use shared::hash_span::HashSpan;
 use shared::merkle::Hash;
 use shared::metainfo::{FileKind, Info};
+use shared::moment::Moment;
 use shared::peer_wire::Handshake;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -62,9 +64,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The unit in which disk credit is handed out.
 pub(crate) const CREDIT_UNIT: usize = 16 * 1024;
-
-/// A download begins with at least so much credit.
-const CREDIT_MIN: usize = 1 << 20;
 
 /// A connection whose handshakes are done. It counts against the bound of connections as long as it lives.
 #[derive(Debug)]
@@ -157,6 +156,10 @@ pub(crate) struct Driver {
     watch: Watch,
     /// Held while it may download.
     credit: Option<Credit>,
+    /// It waits for that.
+    in_line: bool,
+    /// How much had come, and when that last was more.
+    fetched: (u64, Moment),
     rest_at: Option<Instant>,
     /// Files in trouble that were named already.
     troubled: BTreeSet<PathBuf>,
@@ -177,31 +180,11 @@ impl Driver {
     pub(crate) async fn run(
         (shared, spec): (Arc<Shared>, Arc<Spec>),
         opened: Option<Opened>,
-        mut commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Command>,
         leave: CancellationToken,
     ) -> Rested {
-        let mut early = Vec::new();
-        let credit = match spec.mode {
-            Mode::Get if opened.as_ref().is_none_or(|opened| misses(&spec, opened)) => {
-                let device = shared.devices.of(&spec.root());
-                let credit = device.credit(CREDIT_MIN / CREDIT_UNIT);
-                let patience = wait_in_line(&spec, opened.as_ref(), &mut commands, &mut early);
-                tokio::select! {
-                    credit = credit => credit,
-                    () = leave.cancelled() => None,
-                    () = patience => None,
-                }
-            }
-            _ => None,
-        };
-        if let Some(opened) = opened.as_ref().filter(|_| credit.is_some()) {
-            tokio::select! {
-                () = files::place(Arc::clone(&shared), Arc::clone(&spec), opened.clone()) => (),
-                () = leave.cancelled() => (),
-            }
-        }
         let content = opened.as_ref().map(|opened| content(&spec, opened));
-        let settings = settings(&shared, &spec, credit.as_ref());
+        let settings = settings(&shared, &spec);
         let super_seeds = settings.super_seed;
         let torrent = Torrent::new(shared.clock.now(), spec.identity(), content, settings);
         let mut driver = Self {
@@ -221,7 +204,9 @@ impl Driver {
             trouble: None,
             silence: None,
             watch: Watch::default(),
-            credit,
+            credit: None,
+            in_line: false,
+            fetched: (0, shared.clock.now()),
             rest_at: None,
             troubled: BTreeSet::new(),
             looking: false,
@@ -239,9 +224,6 @@ impl Driver {
         }
         let peers = driver.spec.peers.clone();
         driver.tell(Input::Peers { addresses: peers });
-        for command in early {
-            driver.obey(command);
-        }
         driver.publish();
         driver.drive().await;
         driver.end().await
@@ -398,44 +380,6 @@ impl Driver {
         counters.set_partial(status.left_bytes == 0 && status.have_bytes < status.total_bytes);
     }
 
-    /// Something is to be written again: memory for it is asked for, and the disk opened with it.
-    fn unfinished(&mut self) {
-        // What somebody changed in a finished download is his: nothing is written over it before it is checked again.
-        if self.spec.is_hands_off() {
-            return;
-        }
-        let device = self.shared.devices.of(&self.spec.root());
-        self.jobs
-            .spawn(async move { Job::Granted(device.credit(CREDIT_MIN / CREDIT_UNIT).await) });
-    }
-
-    fn open_disk(&mut self, credit: Credit) {
-        let bytes = (credit.units() * CREDIT_UNIT) as u64;
-        self.credit = Some(credit);
-        if let Some(mut opened) = self.opened.take() {
-            opened.storage.unseal();
-            if let Some(have) = self.torrent.have() {
-                opened.have = have.clone();
-            }
-            self.hold(opened);
-            self.tell(Input::Disk { credit: bytes });
-        }
-    }
-
-    /// Takes the files over; from now on the machine knows what is there.
-    fn hold(&mut self, opened: Opened) {
-        if let Some(credit) = self.credit.as_ref().filter(|_| misses(&self.spec, &opened)) {
-            self.writer = Some(Writer::new(
-                &opened,
-                self.shared.clock,
-                (credit.units() * CREDIT_UNIT) as u64,
-            ));
-        } else {
-            self.credit = None;
-        }
-        self.opened = Some(opened);
-    }
-
     fn obey(&mut self, command: Command) {
         match command {
             Command::Visitor(Visitor {
@@ -475,11 +419,7 @@ impl Driver {
                 self.hold(*opened);
                 self.tell(Input::Content(content));
             }
-            Ok(Job::Granted(credit)) => {
-                if let Some(credit) = credit {
-                    self.open_disk(credit);
-                }
-            }
+            Ok(Job::Granted(credit)) => self.granted(credit),
             Ok(Job::Looked(news)) => {
                 self.looking = false;
                 self.hear_disk(news);
@@ -494,11 +434,12 @@ impl Driver {
     }
 }
 
-/// Bounds and habits of a torrent with this much memory for blocks.
-fn settings(shared: &Shared, spec: &Spec, credit: Option<&Credit>) -> Settings {
+/// Bounds and habits of a torrent.
+fn settings(shared: &Shared, spec: &Spec) -> Settings {
     let options = spec.options();
     Settings {
-        disk_credit: credit.map_or(0, |credit| (credit.units() * CREDIT_UNIT) as u64),
+        // Memory is asked for when there is something to fetch.
+        disk_credit: 0,
         downloads: spec.fetches(),
         wishes: options.wishes.clone(),
         super_seed: options.super_seed,

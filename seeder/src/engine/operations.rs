@@ -358,3 +358,70 @@ async fn calls_that_wait_for_their_turn_take_no_place_from_visitors() {
     assert_eq!(getter.facts().await.connections, 1);
     getter.stop().await;
 }
+
+/// Memory for one download at a time.
+fn cramped(name: u8) -> EngineConfig {
+    let mut cramped = config(name, None);
+    cramped.limits.disk_buffers = 2 << 20;
+    cramped
+}
+
+#[tokio::test]
+async fn a_link_without_metadata_takes_no_memory_from_downloads() {
+    let rig = Rig::album();
+    let giver = seeder(&rig).await;
+    let getter = Engine::start(cramped(b'G')).await.unwrap();
+    let mut events = getter.subscribe();
+    let dead = format!("magnet:?xt=urn:btih:{}", "ab".repeat(20));
+    let mut link = torrent(&rig, "target", Mode::Get, &[]);
+    link.source = Source::Magnet(Box::new(dead.parse().unwrap()));
+    getter.add(link).await.unwrap();
+    let wanted = torrent(&rig, "target", Mode::Get, giver.listen_addresses());
+    getter.add(wanted).await.unwrap();
+    hear(&mut events, finished).await;
+    getter.stop().await;
+    giver.stop().await;
+}
+
+#[tokio::test]
+async fn a_download_that_waits_for_memory_gives_what_it_has() {
+    let rig = Rig::album();
+    let other = Rig::new(&[("other", 100_000)], shared::metainfo::write::Format::V1);
+    let waiting = Engine::start(cramped(b'W')).await.unwrap();
+    let mut events = waiting.subscribe();
+    waiting
+        .add(torrent(&other, "target", Mode::Get, &[]))
+        .await
+        .unwrap();
+    let lent = async {
+        while waiting.facts().await.disk_buffers == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, lent).await.unwrap();
+    std::fs::create_dir_all(rig.path("target/album")).unwrap();
+    std::fs::copy(rig.path("source/album/a.jpg"), rig.path("target/album/a.jpg")).unwrap();
+    let key = waiting
+        .add(torrent(&rig, "target", Mode::Get, &[]))
+        .await
+        .unwrap();
+    hear(
+        &mut events,
+        |event| matches!(event, Event::Checked { key: checked, have, .. } if *checked == key && *have > 0),
+    )
+    .await;
+    let taker = engine(b'T', None).await;
+    let mut events = taker.subscribe();
+    let wanted = torrent(&rig, "copy", Mode::Get, waiting.listen_addresses());
+    taker.add(wanted).await.unwrap();
+    hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await;
+    let why = |engine: Vec<Summary>| engine.into_iter().find(|summary| summary.key == key)?.why;
+    let waits = async {
+        while why(waiting.list().await).is_none_or(|why| !why.starts_with("other downloads hold")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, waits).await.unwrap();
+    waiting.stop().await;
+    taker.stop().await;
+}

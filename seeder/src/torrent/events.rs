@@ -172,6 +172,8 @@ pub enum Input {
     Disk {
         credit: u64,
     },
+    /// The disk was closed though something is missing; nothing of it is under way. [`Output::Unfinished`] asks for it again.
+    DiskClosed,
     /// So many bytes of blocks from [`Output::Store`] have left memory.
     Credit(u64),
     /// From trackers, from the magnet link, from the command line.

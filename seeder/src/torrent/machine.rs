@@ -163,6 +163,7 @@ impl Torrent {
             Input::StoreFailed { piece } => self.store_failed(now, piece),
             Input::DiskReady => self.disk_ready(),
             Input::Disk { credit } => self.disk_opened(credit),
+            Input::DiskClosed => self.disk_closed(now, rng),
             Input::Credit(bytes) => self.credited(now, bytes, rng),
             Input::Peers { addresses } => self.learn_addresses(now, addresses),
             Input::DialFailed { address } => self.dialer.failed(now, address, rng),

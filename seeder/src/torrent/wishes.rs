@@ -104,6 +104,27 @@ impl Torrent {
             }
         }
         self.picker = Some(picker);
+        if self.settings.disk_credit == 0 {
+            self.wait_for_disk();
+        }
+    }
+
+    /// Nothing is asked for before the disk is open.
+    fn wait_for_disk(&mut self) {
+        self.paused = true;
+        self.push(Output::Unfinished);
+    }
+
+    /// The disk was closed, for others need what was lent for it: what was begun is forgotten, and the disk asked for again.
+    pub(super) fn disk_closed(&mut self, now: Moment, rng: &mut impl Rng) {
+        if self.picker.is_none() {
+            return;
+        }
+        for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.cancel_requests(now, peer);
+        }
+        self.picker = None;
+        self.take_stock(now, rng);
     }
 
     /// Every piece that is wanted is verified.
@@ -120,10 +141,9 @@ impl Torrent {
     fn take_stock(&mut self, now: Moment, rng: &mut impl Rng) {
         let rested = self.picker.is_none();
         self.prepare(rng);
-        if rested && self.picker.is_some() {
+        if rested && self.picker.is_some() && self.settings.disk_credit > 0 {
             // The disk is let go where nothing is to be written.
-            self.paused = true;
-            self.push(Output::Unfinished);
+            self.wait_for_disk();
         }
         if let Some(picker) = &mut self.picker {
             // Everyone is counted anew.

@@ -93,6 +93,28 @@ fn who_wants_more_after_the_end_waits_for_the_disk() {
 }
 
 #[test]
+fn a_download_without_memory_asks_for_it_and_one_that_gave_it_back_asks_again() {
+    let settings = Settings {
+        disk_credit: 0,
+        ..Settings::default()
+    };
+    let mut story = Story::with(Some(&[]), settings);
+    let first = story.tell(Input::Tick);
+    assert!(first.contains(&Output::Unfinished));
+    assert_eq!(story.seeded_by(1, Reserved::OURS), []);
+    let open = Input::Disk { credit: 2 * 16_384 };
+    let asked = requests(1, &story.tell(open));
+    assert_eq!(asked.len(), 2);
+    let closed = story.tell(Input::DiskClosed);
+    assert!(closed.contains(&Output::Unfinished));
+    for span in asked {
+        assert!(sent(1, &closed).contains(&Message::Cancel(span)));
+    }
+    let open = Input::Disk { credit: 3 * 16_384 };
+    assert_eq!(requests(1, &story.tell(open)).len(), 3);
+}
+
+#[test]
 fn what_is_wanted_no_more_is_cancelled() {
     let mut story = wishing("..........");
     let asked = story.seeded_by(1, Reserved::OURS);
