@@ -119,6 +119,13 @@ impl Dialer {
         self.enter(address, Phase::Waiting(now + WAIT_FIRST));
     }
 
+    /// The connection is gone, and another is to be made at once.
+    pub(super) fn again(&mut self, now: Moment, peer: PeerKey) {
+        for address in self.addresses_of(peer) {
+            self.enter(address, Phase::Waiting(now));
+        }
+    }
+
     /// The connection is gone, since neither side needs the other. Things may have changed in half an hour.
     pub(super) fn rest(&mut self, now: Moment, peer: PeerKey) {
         for address in self.addresses_of(peer) {

@@ -301,6 +301,8 @@ pub enum Why {
     Silent(u64),
     #[error("neither side needs anything from the other")]
     BothSeeds,
+    #[error("so much has changed here that a new connection tells it sooner")]
+    MuchToTell,
     #[error("its bitfield does not fit the torrent: {0}")]
     Bitfield(#[from] shared::bitfield::BitfieldError),
     #[error("it told its pieces twice")]

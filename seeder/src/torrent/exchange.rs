@@ -9,6 +9,7 @@ use shared::peer_wire::Message;
 use super::events::{Content, Output, PeerKey, Why};
 use super::machine::Torrent;
 use super::metadata::{self, Part};
+use super::peers::TOLD_MAX;
 
 impl Torrent {
     /// The peer has told its abilities: it may be a source of metadata.
@@ -112,6 +113,10 @@ impl Torrent {
             return;
         }
         // The time for a bitfield is over, so what was found on disk is told piece by piece.
+        if content.have.count() as usize > TOLD_MAX {
+            self.begin_anew(now, peer);
+            return;
+        }
         let have = content.geometry.pieces().filter(|piece| content.have.has(*piece));
         for number in have.map(PieceIndex::number).collect::<Vec<_>>() {
             self.send(now, peer, Message::Have(number));

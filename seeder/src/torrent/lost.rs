@@ -1,5 +1,7 @@
 //! Pieces that are there no more, on either side (BEP 54).
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 use shared::extension::DontHave;
 use shared::geometry::PieceIndex;
@@ -8,6 +10,7 @@ use shared::peer_wire::Message;
 
 use super::events::PeerKey;
 use super::machine::Torrent;
+use super::peers::TOLD_MAX;
 use super::session::Pieces;
 
 impl Torrent {
@@ -15,8 +18,13 @@ impl Torrent {
     /// out of `have` already. Who does not know the extension is told by refusals.
     pub(super) fn tell_lost(&mut self, now: Moment, pieces: &[PieceIndex]) {
         self.end_super_seeding(now);
+        let gone: BTreeSet<PieceIndex> = pieces.iter().copied().collect();
         let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
         for peer in peers {
+            if gone.len() > TOLD_MAX {
+                self.begin_anew(now, peer);
+                continue;
+            }
             let extensions = self.sessions.get(&peer).map(|session| &session.extensions);
             let id = extensions
                 .and_then(|extensions| extensions.lt_donthave)
@@ -25,7 +33,7 @@ impl Torrent {
                 let (id, payload) = (id.unwrap_or_default(), DontHave(piece.number()).encode());
                 self.send(now, peer, Message::Extended { id, payload });
             }
-            self.take_back(now, peer, |piece| !pieces.contains(&piece));
+            self.take_back(now, peer, |piece| !gone.contains(&piece));
         }
     }
 

@@ -20,6 +20,8 @@ const CROSSING: Duration = Duration::from_secs(10);
 const CALLS_MAX: usize = 8;
 /// Addresses taken from one answer of a tracker.
 const ADDRESSES_AT_ONCE_MAX: usize = 200;
+/// So many pieces are told one by one. A connection has no room for many more, and a new one begins with all of them.
+pub(super) const TOLD_MAX: usize = 1_000;
 
 impl Torrent {
     /// Both handshakes are done.
@@ -217,6 +219,18 @@ impl Torrent {
         self.dialer.lost(now, peer, useful, rng);
         self.fill_slots(now);
         Some(session.giver())
+    }
+
+    /// Ends a connection so that the next one begins with all that we have.
+    pub(super) fn begin_anew(&mut self, now: Moment, peer: PeerKey) {
+        // Web seeds are told nothing.
+        if self.sessions.get(&peer).is_some_and(|session| !session.is_web()) {
+            self.release_peer(peer);
+            self.dialer.again(now, peer);
+            self.fill_slots(now);
+            let why = Why::MuchToTell;
+            self.push(Output::Disconnect { peer, why });
+        }
     }
 
     pub(super) fn forget_for_long(&mut self, now: Moment, peer: PeerKey) {

@@ -13,6 +13,7 @@ use shared::peer_wire::Message;
 
 use super::events::PeerKey;
 use super::machine::Torrent;
+use super::peers::TOLD_MAX;
 use super::session::Session;
 
 /// Pieces that a peer may have been shown and not passed on.
@@ -230,6 +231,10 @@ impl Torrent {
             .filter(|piece| content.have.has(*piece))
             .collect();
         for (peer, shown) in offers.peers {
+            if have.len() - shown.pieces.len().min(have.len()) > TOLD_MAX {
+                self.begin_anew(now, peer);
+                continue;
+            }
             for piece in have.iter().filter(|piece| !shown.pieces.contains(piece)) {
                 self.send(now, peer, Message::Have(piece.number()));
             }

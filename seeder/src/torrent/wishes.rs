@@ -10,6 +10,7 @@ use shared::peer_wire::Message;
 use super::events::{Content, Output, PeerKey, Wishes};
 use super::layers::LayerFetch;
 use super::machine::Torrent;
+use super::peers::TOLD_MAX;
 use super::picker::Picker;
 use super::session::Pieces;
 use super::wanted::{Tally, Wanted};
@@ -53,6 +54,11 @@ impl Torrent {
         let Some(content) = &self.content else { return };
         pieces.retain(|piece| !content.have.has(*piece));
         self.drop_requests(now, &pieces);
+        if pieces.len() > TOLD_MAX {
+            for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
+                self.begin_anew(now, peer);
+            }
+        }
         for piece in &pieces {
             if let Some(picker) = &mut self.picker {
                 picker.found(*piece);

@@ -1,7 +1,7 @@
 //! Stories of one torrent and its peers: what is said to it, and what it wants done. One story, one rule.
 
 mod hashes;
-
+mod many;
 mod taking;
 
 use std::net::SocketAddr;
@@ -36,6 +36,17 @@ fn info() -> Bytes {
     Bytes::from(vec![7; 20_000])
 }
 
+fn content(geometry: Geometry, have: Bitfield) -> Content {
+    Content {
+        geometry,
+        have,
+        info: info(),
+        private: false,
+        files: std::sync::Arc::default(),
+        trees: shared::merkle::Trees::default(),
+    }
+}
+
 struct Story {
     torrent: Torrent,
     now: Moment,
@@ -49,15 +60,12 @@ impl Story {
             for number in have {
                 bits.set(geometry().piece(*number).unwrap());
             }
-            Content {
-                geometry: geometry(),
-                have: bits,
-                info: info(),
-                private: false,
-                files: std::sync::Arc::default(),
-                trees: shared::merkle::Trees::default(),
-            }
+            content(geometry(), bits)
         });
+        Self::of(content, settings)
+    }
+
+    fn of(content: Option<Content>, settings: Settings) -> Self {
         let info_hash = InfoHash::from_slice(&Sha1::digest(info())).unwrap();
         let identity = Identity {
             info_hash,
