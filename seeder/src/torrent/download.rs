@@ -52,6 +52,40 @@ impl Torrent {
         self.part_if_both_seeds(now, peer);
     }
 
+    /// More pieces at this peer than it told of first: each is counted, and what follows is done once.
+    pub(super) fn peer_has_more(
+        &mut self,
+        now: Moment,
+        peer: PeerKey,
+        pieces: &[PieceIndex],
+        rng: &mut impl Rng,
+    ) {
+        self.apply_changes();
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
+        let Pieces::Known(bits) = &mut session.pieces else {
+            return;
+        };
+        let before = bits.clone();
+        for piece in pieces {
+            bits.set(*piece);
+        }
+        if let Some(picker) = &mut self.picker {
+            if session.counts_as_seed() {
+                // Those who have everything are not counted piece by piece.
+                picker.fewer_of(&before);
+            } else {
+                pieces.iter().for_each(|piece| picker.more(*piece));
+            }
+        }
+        self.count_wanted(peer);
+        if !self.part_if_both_seeds(now, peer) {
+            self.show_interest(now, peer);
+            self.refill(now, peer, rng);
+        }
+    }
+
     /// All pieces of this peer at once.
     pub(super) fn peer_told(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
         self.apply_changes();

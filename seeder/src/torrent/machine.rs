@@ -300,11 +300,7 @@ impl Torrent {
             Ok(Heard::Interest) => self.interest_changed(now, peer),
             Ok(Heard::Has(piece)) => self.heard_has(now, peer, piece, rng),
             Ok(Heard::Pieces) => self.heard_pieces(now, peer, rng),
-            Ok(Heard::More(pieces)) => {
-                for piece in pieces {
-                    self.heard(now, peer, Message::Have(piece.number()), rng);
-                }
-            }
+            Ok(Heard::More(pieces)) => self.heard_more(now, peer, &pieces, rng),
             Ok(Heard::Request(block)) => self.requested(now, peer, block, rng),
             Ok(Heard::Cancelled(block)) => self.cancelled(now, peer, block),
             Ok(Heard::Lost(piece)) => self.peer_lost(now, peer, piece, rng),

@@ -490,7 +490,12 @@ impl Session {
             (Pieces::Known(known), Some(geometry)) => {
                 let told = Bitfield::from_bytes(geometry, &bytes)?;
                 let new = |piece: &PieceIndex| told.has(*piece) && !known.has(*piece);
-                Ok(Heard::More(geometry.pieces().filter(new).collect()))
+                let new: Vec<PieceIndex> = geometry.pieces().filter(new).collect();
+                Ok(if new.is_empty() {
+                    Heard::Nothing
+                } else {
+                    Heard::More(new)
+                })
             }
             (Pieces::Claimed(claims), _) => {
                 claims.bits = Some(bytes);

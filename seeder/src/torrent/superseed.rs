@@ -69,6 +69,19 @@ impl Offers {
         }
     }
 
+    /// The same, of all pieces of a peer at once. There may be millions of them, and few are open.
+    fn seen_all(&mut self, peer: PeerKey, has: &Session, geometry: &Geometry, alone: bool) {
+        for piece in geometry.pieces().filter(|piece| has.has(*piece)) {
+            self.held.set(piece);
+        }
+        self.out.retain(|piece| !has.has(*piece));
+        for (other, shown) in &mut self.peers {
+            if alone || *other != peer {
+                shown.open.retain(|piece, _| !has.has(*piece));
+            }
+        }
+    }
+
     /// The next piece for a peer that has these, if there is one that is worth its while.
     fn next(&mut self, now: Moment, peer: PeerKey, has: &Session, rng: &mut impl Rng) -> Option<PieceIndex> {
         let shown = self.peers.get_mut(&peer)?;
@@ -137,7 +150,7 @@ impl Torrent {
             self.offers = self.geometry().map(Offers::new);
             let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
             for peer in peers {
-                self.seen_all(now, peer, rng);
+                self.seen_all(now, peer, false, rng);
             }
         }
     }
@@ -176,9 +189,22 @@ impl Torrent {
         }
     }
 
+    /// Many more pieces at this peer.
+    pub(super) fn heard_more(
+        &mut self,
+        now: Moment,
+        peer: PeerKey,
+        pieces: &[PieceIndex],
+        rng: &mut impl Rng,
+    ) {
+        self.peer_has_more(now, peer, pieces, rng);
+        let alone = self.offers.is_some() && self.takers() < 2;
+        self.seen_all(now, peer, alone, rng);
+    }
+
     /// All pieces of this peer at once.
     pub(super) fn heard_pieces(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
-        self.seen_all(now, peer, rng);
+        self.seen_all(now, peer, false, rng);
         self.peer_told(now, peer, rng);
     }
 
@@ -188,12 +214,11 @@ impl Torrent {
         self.sessions.values().filter(takes).count()
     }
 
-    fn seen_all(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
+    fn seen_all(&mut self, now: Moment, peer: PeerKey, alone: bool, rng: &mut impl Rng) {
         if let (Some(offers), Some(session), Some(content)) =
             (&mut self.offers, self.sessions.get(&peer), &self.content)
         {
-            let has = content.geometry.pieces().filter(|piece| session.has(*piece));
-            has.for_each(|piece| offers.seen(peer, piece, false));
+            offers.seen_all(peer, session, &content.geometry, alone);
             self.offer_all(now, rng);
         }
     }

@@ -79,3 +79,50 @@ fn what_is_lost_and_found_at_once_fits_into_a_connection() {
         check_told(pieces, &mut story, Input::Found { pieces: all });
     }
 }
+
+#[test]
+fn a_late_bitfield_is_acted_upon_once_and_counts_as_so_many_pieces() {
+    let content = content(geometry_of(2_000), Bitfield::none(&geometry_of(2_000)));
+    let settings = Settings {
+        requests_out_max: 10,
+        ..Settings::default()
+    };
+    let mut story = Story::of(Some(content), settings);
+    call(&mut story, 1);
+    story.hear(1, Message::Have(1_999));
+    story.hear(1, Message::Unchoke);
+    let all = Bitfield::all(&geometry_of(2_000));
+    let mut told = Bitfield::none(&geometry_of(2_000));
+    for piece in geometry_of(2_000).pieces().take(1_500) {
+        told.set(piece);
+    }
+    let late = |bits: &Bitfield| Message::Bitfield(Bytes::copy_from_slice(bits.as_bytes()));
+    let asked = requests(1, &story.hear(1, late(&told)));
+    let pieces: std::collections::BTreeSet<u32> = asked.iter().map(|span| span.piece).collect();
+    assert!(
+        pieces.iter().any(|piece| *piece >= 100),
+        "what is asked for is chosen among all: {pieces:?}"
+    );
+    assert_eq!(story.torrent.availability().iter().filter(|count| **count == 1).count(), 1_501);
+    story.hear(1, late(&all));
+    assert_eq!(story.torrent.status().seeds, 1);
+    assert!(story.torrent.availability().iter().all(|count| *count == 1));
+    story.hear(1, late(&all));
+    assert_eq!(story.torrent.status().seeds, 1);
+}
+
+#[test]
+fn a_late_bitfield_shows_who_super_seeds_what_is_out() {
+    let settings = Settings {
+        super_seed: true,
+        ..Settings::default()
+    };
+    let mut story = Story::of(Some(whole(3)), settings);
+    for peer in [1, 2] {
+        call(&mut story, peer);
+        story.hear(peer, Message::HaveNone);
+    }
+    let has = Bytes::from_static(&[0xe0]);
+    story.hear(2, Message::Bitfield(has));
+    assert!(!story.torrent.is_hidden_from(key(1)), "every piece is somewhere else");
+}
