@@ -38,7 +38,11 @@ impl Driver {
     }
 
     pub(super) fn open_disk(&mut self) {
-        let Some(bytes) = self.credit.as_ref().map(|credit| (credit.units() * CREDIT_UNIT) as u64) else {
+        let Some(bytes) = self
+            .credit
+            .as_ref()
+            .map(|credit| (credit.units() * CREDIT_UNIT) as u64)
+        else {
             return;
         };
         if self.writer.is_none()

@@ -167,6 +167,11 @@ impl Entry {
         before
     }
 
+    /// Is something to be fetched, be it the metadata?
+    pub(super) fn misses(&self) -> bool {
+        self.spec.fetches() && (self.spec.info().is_none() || self.live().status.left_count > 0)
+    }
+
     /// What it is at while nobody works on it and its files were not looked at to the end.
     pub(super) fn unlooked(&self) -> State {
         self.spec.info().map_or(State::Blank, |info| {

@@ -318,9 +318,7 @@ impl Table {
             State::Blank => self.wake(&spec, None, None),
             State::Parked(_) => self.look(key, Check::Lazy, Vec::new()),
             State::Asleep(opened) => {
-                let live = entry.live();
-                let wants = live.status.left_count > 0 && spec.fetches();
-                if wants || !spec.peers.is_empty() {
+                if entry.misses() || !spec.peers.is_empty() {
                     let opened = opened.clone();
                     self.wake(&spec, Some(opened), None);
                 }
@@ -397,7 +395,7 @@ impl Table {
         }
         if self.has_to_settle(key) {
             self.settle(key).await;
-        } else {
+        } else if self.torrents.get(&key).is_some_and(Entry::misses) {
             self.shared.trackers.want_peers(key).await;
         }
         // Whoever came while it lay down wakes it again.
@@ -483,69 +481,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::magnet::Magnet;
-    use tokio_util::sync::CancellationToken;
-
-    use super::super::spec::{Known, Standing, Sums};
-    use super::super::tests::config;
-    use super::*;
-    use crate::disk::tests::Rig;
-    use crate::torrent::goals::Copies;
-
-    const KEY: TorrentKey = TorrentKey(1);
-
-    /// A table with a paused link to the rig's torrent.
-    fn with_link(rig: &Rig) -> Table {
-        let (shared, _news) = Shared::start(&config(b'T', None), &[]).unwrap();
-        let mut table = Table::new(Arc::new(shared), None, Rates::default());
-        let link = format!("magnet:?xt=urn:btih:{}", rig.info.wire_hash());
-        let magnet: Magnet = link.parse().unwrap();
-        let standing = Standing {
-            mode: Mode::Get,
-            peers: Vec::new(),
-            before: Sums::default(),
-            added: 0,
-            copies: Copies::default(),
-            treated: table.treat(&rig.path("target"), Options::default(), &[]),
-            done: false,
-        };
-        table.enter(Known::of_magnet(KEY, &magnet), standing);
-        table.torrents.get_mut(&KEY).unwrap().paused = true;
-        table
-    }
-
-    #[tokio::test]
-    async fn a_link_whose_metadata_came_is_looked_at_though_its_driver_was_ended_before() {
-        let rig = Rig::album();
-        let mut table = with_link(&rig);
-        let rested = || Rested {
-            commands: mpsc::channel(1).1,
-            opened: None,
-            written: false,
-            refused: None,
-        };
-        table.rested(Ok((KEY, Ok(rested())))).await;
-        assert!(matches!(table.torrents[&KEY].state, State::Blank));
-        let (answer, answered) = oneshot::channel();
-        let info = Arc::clone(&rig.info);
-        table.learned(Learned { key: KEY, info, answer }).await;
-        answered.await.unwrap().unwrap();
-        assert!(matches!(table.torrents[&KEY].state, State::Parked(_)));
-        table.rested(Ok((KEY, Ok(rested())))).await;
-        assert!(matches!(table.torrents[&KEY].state, State::Parked(_)));
-    }
-    #[tokio::test(start_paused = true)]
-    async fn a_driver_that_does_not_answer_hides_what_only_it_knows_and_nothing_else() {
-        let rig = Rig::album();
-        let mut table = with_link(&rig);
-        let (driver, _commands) = mpsc::channel(COMMANDS_MAX);
-        let leave = CancellationToken::new();
-        let entry = table.torrents.get_mut(&KEY).unwrap();
-        entry.set_state(State::Awake(Awake { driver, leave }));
-        let (answer, answered) = oneshot::channel();
-        table.details(KEY, answer);
-        let details = answered.await.unwrap().unwrap();
-        assert_eq!((details.summary.key, details.peers.len()), (KEY, 0));
-    }
-}
+mod tests;

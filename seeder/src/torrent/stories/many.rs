@@ -103,7 +103,15 @@ fn a_late_bitfield_is_acted_upon_once_and_counts_as_so_many_pieces() {
         pieces.iter().any(|piece| *piece >= 100),
         "what is asked for is chosen among all: {pieces:?}"
     );
-    assert_eq!(story.torrent.availability().iter().filter(|count| **count == 1).count(), 1_501);
+    assert_eq!(
+        story
+            .torrent
+            .availability()
+            .iter()
+            .filter(|count| **count == 1)
+            .count(),
+        1_501
+    );
     story.hear(1, late(&all));
     assert_eq!(story.torrent.status().seeds, 1);
     assert!(story.torrent.availability().iter().all(|count| *count == 1));
@@ -124,5 +132,8 @@ fn a_late_bitfield_shows_who_super_seeds_what_is_out() {
     }
     let has = Bytes::from_static(&[0xe0]);
     story.hear(2, Message::Bitfield(has));
-    assert!(!story.torrent.is_hidden_from(key(1)), "every piece is somewhere else");
+    assert!(
+        !story.torrent.is_hidden_from(key(1)),
+        "every piece is somewhere else"
+    );
 }
