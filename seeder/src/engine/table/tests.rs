@@ -41,6 +41,7 @@ async fn a_link_whose_metadata_came_is_looked_at_though_its_driver_was_ended_bef
         opened: None,
         written: false,
         refused: None,
+        shown: false,
     };
     table.rested(Ok((KEY, Ok(rested())))).await;
     assert!(matches!(table.torrents[&KEY].state, State::Blank));
