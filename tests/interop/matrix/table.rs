@@ -21,7 +21,7 @@ do not, it runs once more with us. What a
 *client cannot* is stated in `tests/interop/matrix/facts.rs` and not tried. Numbers are of the notes below each table.
 
 Known to come and go: qBittorrent 4.5.2 (libtorrent 2.0.8), given a hybrid by magnet, now and then stops midway, from libtorrent as well
-(1 of 14 runs on a busy machine; from us 7 of about 90).
+(1 of 14 runs on a busy machine; from us 7 of 68).
 ";
 
 /// How a cell ended.
