@@ -143,24 +143,24 @@ async fn two_torrents_never_write_the_same_file_nor_one_what_another_gives() {
     let ours = Rig::album();
     let theirs = Rig::new(&[("a.jpg", 5), ("other.jpg", 7)], Format::V1);
     let apart = Rig::new(&[("z.jpg", 5)], Format::V1);
-    let engine = engine(b'G', Some(ours.path("state"))).await;
+    let getter = engine(b'G', Some(ours.path("state"))).await;
     let at = |rig: &Rig, root: &str, mode| AddTorrent {
         root: ours.path(root),
         ..torrent(rig, root, mode, &[])
     };
-    engine.add(at(&ours, "target", Mode::Get)).await.unwrap();
-    let refused = engine.add(at(&theirs, "target", Mode::Get)).await.unwrap_err();
+    getter.add(at(&ours, "target", Mode::Get)).await.unwrap();
+    let refused = getter.add(at(&theirs, "target", Mode::Get)).await.unwrap_err();
     let Some(Clash { path, name }) = clash(refused) else {
         panic!("not for that")
     };
     assert_eq!((path, name.as_str()), (ours.path("target/album/a.jpg"), "album"));
     // Another folder, or other files in the same, are free.
-    engine.add(at(&apart, "target", Mode::Get)).await.unwrap();
-    engine.add(at(&theirs, "elsewhere", Mode::Get)).await.unwrap();
-    engine.stop().await;
+    getter.add(at(&apart, "target", Mode::Get)).await.unwrap();
+    getter.add(at(&theirs, "elsewhere", Mode::Get)).await.unwrap();
+    getter.stop().await;
 
     // What is given is never written to; to give what another fetches does no harm.
-    let engine = super::tests::engine(b'S', None).await;
+    let engine = engine(b'S', None).await;
     engine.add(at(&ours, "source", Mode::Seed)).await.unwrap();
     let refused = engine.add(at(&theirs, "source", Mode::Get)).await.unwrap_err();
     assert!(clash(refused).is_some());
