@@ -32,7 +32,7 @@ const HELP: u64 = 60;
 /// Who only took while we missed pieces too waits so much longer for its turn, in seconds.
 const DEBT: u64 = 120;
 /// Slots to begin with, while nothing is measured.
-const SLOTS_FIRST: usize = 8;
+const SLOTS_FIRST: usize = 4;
 const SLOTS_MIN: usize = 4;
 const SLOTS_MAX: usize = 64;
 
@@ -247,7 +247,7 @@ fn fitting(slots: usize, upload_rate: u64) -> usize {
         return slots;
     }
     let fits = usize::try_from((upload_rate / 4_096).isqrt()).unwrap_or(SLOTS_MAX);
-    let step = (slots / 4).max(1);
+    let step = (slots / 4).max(2);
     fits.clamp(SLOTS_MIN, SLOTS_MAX)
         .clamp(slots.saturating_sub(1), slots + step)
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use shared::geometry::{Block, PieceIndex};
 
 /// So many bytes may be under way to any peer: one batch of the uploader. A fast peer has as much as it takes in a second.
-const WINDOW_MIN: u64 = 256 * 1024;
+const WINDOW_MIN: u64 = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -15,6 +15,8 @@ pub(super) struct Line {
     leaving: VecDeque<Block>,
     leaving_bytes: u64,
     sent_in_part: u64,
+    /// The piece of which something went to the driver last.
+    last: Option<PieceIndex>,
 }
 
 impl Line {
@@ -35,6 +37,7 @@ impl Line {
         {
             self.leaving_bytes += u64::from(block.length());
             self.leaving.push_back(block);
+            self.last = Some(block.piece());
             blocks.push(block);
         }
         blocks
@@ -61,6 +64,11 @@ impl Line {
             self.leaving_bytes = self.leaving_bytes.saturating_sub(u64::from(block.length()));
             self.sent(0);
         }
+    }
+
+    /// The piece in whose middle the peer may be.
+    pub(super) fn last(&self) -> Option<PieceIndex> {
+        self.last
     }
 
     /// The peer wants this no more. Says whether it was still to be had back.

@@ -71,6 +71,8 @@ pub(super) enum Heard {
     /// The peer wants something of us now, or nothing any more.
     Interest,
     Has(PieceIndex),
+    /// A piece that it would give before others.
+    Suggested(PieceIndex),
     /// All its pieces at once.
     Pieces,
     /// Pieces that it got since, not yet noted: each counts as if it had said `have`.
@@ -117,6 +119,8 @@ pub(super) struct Session {
     /// Blocks that were cancelled or given up, and may come all the same.
     late: VecDeque<Block>,
     pub(super) allowed_fast: BTreeSet<PieceIndex>,
+    /// Missing pieces that it would give before others.
+    pub(super) suggested: Vec<PieceIndex>,
     /// The piece that it was asked for last.
     pub(super) last: Option<PieceIndex>,
     /// When it last sent a block that we wanted, or was asked for the first.
@@ -186,6 +190,7 @@ impl Session {
             asked: BTreeSet::new(),
             late: VecDeque::new(),
             allowed_fast: BTreeSet::new(),
+            suggested: Vec::new(),
             last: None,
             progress: now,
             depth: Depth::default(),
@@ -273,7 +278,7 @@ impl Session {
             Message::HaveNone => self.have_all_or_none(false, geometry),
             Message::Request(span) => request(span, geometry),
             Message::Piece { piece, begin, data } => self.piece(piece, begin, data, geometry),
-            Message::Suggest(_) => self.agreed_on_fast("suggest").map(|()| Heard::Nothing),
+            Message::Suggest(piece) => self.suggest(piece, geometry),
             Message::Reject(span) => self.reject(span, geometry),
             Message::AllowedFast(piece) => self.allow_fast(piece, geometry),
             message @ (Message::HashRequest(_) | Message::Hashes { .. } | Message::HashReject(_)) => {
@@ -584,6 +589,15 @@ impl Session {
             self.allowed_fast.insert(piece);
         }
         Ok(Heard::AllowedFast(piece))
+    }
+
+    fn suggest(&self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.agreed_on_fast("suggest")?;
+        let Some(geometry) = geometry else {
+            return Ok(Heard::Nothing);
+        };
+        let piece = geometry.piece(number).ok_or(Why::NoSuchPiece(number))?;
+        Ok(Heard::Suggested(piece))
     }
 
     fn lose(&mut self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {

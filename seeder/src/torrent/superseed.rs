@@ -168,6 +168,7 @@ impl Torrent {
     /// One more piece at this peer.
     pub(super) fn heard_has(&mut self, now: Moment, peer: PeerKey, piece: PieceIndex, rng: &mut impl Rng) {
         self.peer_has(now, peer, piece, rng);
+        self.needs_no_hint(piece);
         let alone = self.offers.is_some() && self.takers() < 2;
         if let Some(offers) = &mut self.offers {
             offers.seen(peer, piece, alone);
@@ -178,6 +179,7 @@ impl Torrent {
     /// All pieces of this peer at once.
     pub(super) fn heard_pieces(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
         self.seen_all(now, peer, rng);
+        self.need_no_hint(peer);
         self.peer_told(now, peer, rng);
     }
 
@@ -187,10 +189,11 @@ impl Torrent {
         self.sessions.values().filter(takes).count()
     }
 
+    /// Who claims everything proves nothing by it, and ends nothing: where it is a seed indeed, others will soon have what we
+    /// have shown to nobody.
     fn seen_all(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
-        if let (Some(offers), Some(session), Some(content)) =
-            (&mut self.offers, self.sessions.get(&peer), &self.content)
-        {
+        let session = self.sessions.get(&peer).filter(|session| !session.has_everything());
+        if let (Some(offers), Some(session), Some(content)) = (&mut self.offers, session, &self.content) {
             let has = content.geometry.pieces().filter(|piece| session.has(*piece));
             has.for_each(|piece| offers.seen(peer, piece, false));
             self.offer_all(now, rng);

@@ -89,6 +89,7 @@ impl Scene {
             peer: PeerKey(peer.into()),
             has,
             withheld: &BTreeMap::new(),
+            suggested: &[],
             asked: owes,
             pickable: u32::MAX,
             last: self.last.get(&peer).copied(),
