@@ -33,6 +33,8 @@ const REST: Duration = Duration::from_secs(1);
 /// Who got so many bytes more than it gave, and could give, owes: this, or a small part of a small torrent.
 const TRUST: u64 = 1024 * 1024;
 const TRUST_PART: u64 = 128;
+/// Suggestions of one peer that are open, on either side.
+pub(super) const SUGGESTED_MAX: usize = 16;
 /// BEP 6 suggests sets of ten.
 const ALLOWED_FAST_MAX: usize = 32;
 
@@ -331,7 +333,7 @@ impl Session {
         let asked = 2 * REQQ_DEFAULT as usize * (2 * size_of::<Block>());
         let late = 4 * REQQ_DEFAULT as usize * size_of::<Block>();
         let withheld = WITHHELD_MAX * 2 * (size_of::<PieceIndex>() + size_of::<Moment>());
-        let fast = ALLOWED_FAST_MAX * 2 * size_of::<PieceIndex>();
+        let fast = (ALLOWED_FAST_MAX * 2 + SUGGESTED_MAX) * size_of::<PieceIndex>();
         size_of::<Self>() + bits + asked + late + withheld + fast
     }
 

@@ -13,14 +13,12 @@ use shared::peer_wire::Message;
 
 use super::bits;
 use super::choker::Mode;
-use super::events::{PeerKey, Why};
+use super::events::PeerKey;
 use super::machine::Torrent;
-use super::session::{Pieces, Session};
+use super::session::{Pieces, SUGGESTED_MAX, Session};
 
 /// A peer knows of so many pieces beyond those that it has asked for, so that it need not wait for the next.
 const OPEN_MIN: usize = 2;
-/// And of so many in all.
-const OPEN_MAX: usize = 16;
 
 /// What was suggested to whom.
 #[derive(Debug)]
@@ -50,9 +48,10 @@ impl Hints {
     /// Somebody has this piece, or will have it soon.
     fn is_out(&mut self, piece: PieceIndex) {
         self.told.set(piece);
-        for open in self.open.values_mut() {
+        self.open.retain(|_, open| {
             open.remove(&piece);
-        }
+            !open.is_empty()
+        });
     }
 
     /// What this peer was told of and did not ask for, others may be told of.
@@ -84,7 +83,7 @@ impl Torrent {
         }
         // Who has many requests open is soon through with what it knows of.
         let piece_blocks = content.geometry.piece_length().div_ceil(BLOCK_LENGTH).max(1) as usize;
-        let room = (OPEN_MIN + session.line.len() / piece_blocks).min(OPEN_MAX);
+        let room = (OPEN_MIN + session.line.len() / piece_blocks).min(SUGGESTED_MAX);
         let mut open = hints.open.remove(&peer).unwrap_or_default();
         let mut new = Vec::new();
         while open.len() < room
@@ -93,7 +92,9 @@ impl Torrent {
             open.insert(piece);
             new.push(piece);
         }
-        hints.open.insert(peer, open);
+        if !open.is_empty() {
+            hints.open.insert(peer, open);
+        }
         for piece in new {
             self.send(now, peer, Message::Suggest(piece.number()));
         }
@@ -131,7 +132,10 @@ impl Torrent {
 
     /// A peer has told all its pieces. Who claims everything proves nothing, and takes nothing.
     pub(super) fn need_no_hint(&mut self, peer: PeerKey) {
-        let session = self.sessions.get(&peer).filter(|session| !session.has_everything());
+        let session = self
+            .sessions
+            .get(&peer)
+            .filter(|session| !session.has_everything());
         if let (Some(hints), Some(Pieces::Known(has))) = (&mut self.hints, session.map(|it| &it.pieces)) {
             hints.told.include(has);
             for open in hints.open.values_mut() {
@@ -159,19 +163,13 @@ impl Torrent {
     }
 
     /// A peer suggests a piece. What we do not miss, or what is more than we can heed, costs it a point.
-    pub(super) fn suggested(
-        &mut self,
-        now: Moment,
-        peer: PeerKey,
-        piece: PieceIndex,
-        rng: &mut impl Rng,
-    ) {
+    pub(super) fn suggested(&mut self, now: Moment, peer: PeerKey, piece: PieceIndex, rng: &mut impl Rng) {
         let (Some(picker), Some(session)) = (&self.picker, self.sessions.get_mut(&peer)) else {
             return;
         };
         session.suggested.retain(|piece| picker.is_missing(*piece));
         let heeded = picker.is_missing(piece)
-            && session.suggested.len() < OPEN_MAX
+            && session.suggested.len() < SUGGESTED_MAX
             && !session.suggested.contains(&piece);
         if heeded {
             session.suggested.push(piece);
@@ -185,11 +183,22 @@ impl Torrent {
 impl Torrent {
     pub(super) fn check_hints(&self) {
         let suggested = |session: &Session| session.suggested.len();
-        assert!(self.sessions.values().map(suggested).all(|count| count <= OPEN_MAX));
+        assert!(
+            self.sessions
+                .values()
+                .map(suggested)
+                .all(|count| count <= SUGGESTED_MAX)
+        );
         let Some(hints) = &self.hints else { return };
         for (peer, open) in &hints.open {
-            let holds = self.sessions.get(peer).is_some_and(|session| session.unchoked.is_some());
-            assert!(holds && open.len() <= OPEN_MAX, "{peer:?} has no slot, and hints");
+            let holds = self
+                .sessions
+                .get(peer)
+                .is_some_and(|session| session.unchoked.is_some());
+            assert!(
+                holds && open.len() <= SUGGESTED_MAX,
+                "{peer:?} has no slot, and hints"
+            );
             assert!(open.iter().all(|piece| hints.told.has(*piece)));
         }
     }

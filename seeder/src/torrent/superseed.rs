@@ -192,7 +192,10 @@ impl Torrent {
     /// Who claims everything proves nothing by it, and ends nothing: where it is a seed indeed, others will soon have what we
     /// have shown to nobody.
     fn seen_all(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
-        let session = self.sessions.get(&peer).filter(|session| !session.has_everything());
+        let session = self
+            .sessions
+            .get(&peer)
+            .filter(|session| !session.has_everything());
         if let (Some(offers), Some(session), Some(content)) = (&mut self.offers, session, &self.content) {
             let has = content.geometry.pieces().filter(|piece| session.has(*piece));
             has.for_each(|piece| offers.seen(peer, piece, false));

@@ -140,8 +140,10 @@ impl Torrent {
 
     /// The peer wants something of us, or nothing any more.
     pub(super) fn interest_changed(&mut self, now: Moment, peer: PeerKey) {
-        self.fill_slots(now);
-        self.allow_some(now, peer);
+        if !self.part_if_both_seeds(now, peer) {
+            self.fill_slots(now);
+            self.allow_some(now, peer);
+        }
     }
 
     /// A newcomer that must wait for a slot may begin with a few pieces all the same (BEP 6). Whatever it does with them, it
@@ -152,7 +154,7 @@ impl Torrent {
             session.unchoked.is_none() && set.any(|piece| !session.has(*piece))
         };
         let guests = self.sessions.values().filter(fetches).count();
-        if guests >= self.choker.slots() / GUESTS_SHARE {
+        if guests >= (self.choker.slots() / GUESTS_SHARE).max(1) {
             return;
         }
         let (Some(content), Some(session)) = (&self.content, self.sessions.get_mut(&peer)) else {
@@ -254,9 +256,14 @@ impl Torrent {
         let (Some(content), Some(session)) = (&self.content, self.sessions.get_mut(&peer)) else {
             return;
         };
-        let Pieces::Known(has) = &session.pieces else { return };
+        let Pieces::Known(has) = &session.pieces else {
+            return;
+        };
         session.fast_set.retain(|piece| !has.has(*piece));
-        let begun = session.line.last().filter(|piece| !has.has(*piece) && content.have.has(*piece));
+        let begun = session
+            .line
+            .last()
+            .filter(|piece| !has.has(*piece) && content.have.has(*piece));
         let Some(piece) = begun.filter(|_| seeding && session.handshake.reserved.fast()) else {
             return;
         };
