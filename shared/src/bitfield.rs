@@ -92,6 +92,14 @@ impl Bitfield {
         there
     }
 
+    /// Adds all pieces of another bitfield of the same torrent.
+    pub fn include(&mut self, other: &Self) {
+        for (byte, more) in self.bytes.iter_mut().zip(&other.bytes) {
+            *byte |= more;
+        }
+        self.ones = self.bytes.iter().map(|byte| byte.count_ones()).sum();
+    }
+
     /// How many pieces are there.
     pub const fn count(&self) -> u32 {
         self.ones

@@ -94,6 +94,10 @@ pub struct Member {
 }
 
 impl Member {
+    pub fn torrent(&self) -> Option<&Torrent> {
+        self.torrent.as_ref()
+    }
+
     pub fn status(&self) -> Status {
         self.torrent.as_ref().map(Torrent::status).unwrap_or_default()
     }

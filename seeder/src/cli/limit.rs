@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", requires = "torrent")]
     copies: Option<OrOff<Count>>,
 
-    /// Other rates at some hours, such as 'mo-fr 08:00-22:00 up=500k'; repeated for more; off takes all away
+    /// Other rates at some hours, such as 'mo-fr 08:00-22:00 up=500k'; repeated for more (where they overlap the later one counts); off takes all away
     #[arg(long, value_name = "RULE", conflicts_with = "torrent")]
     schedule: Vec<OrOff<Rule>>,
 

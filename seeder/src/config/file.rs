@@ -60,7 +60,7 @@ pub struct RatesSection {
     /// The same with peers in the local network.
     pub lan_upload: String,
     pub lan_download: String,
-    /// Other rates at certain hours, such as `mo-fr 08:00-22:00 up=2M down=off`.
+    /// Other rates at certain hours, such as `mo-fr 08:00-22:00 up=2M down=off`. Of rules that overlap the later one counts.
     pub schedule: Vec<String>,
 }
 

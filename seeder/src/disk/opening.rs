@@ -74,7 +74,7 @@ impl Opening {
             if found.doubtful.is_empty() {
                 Ok(found.settle())
             } else {
-                Err(found)
+                Err(Box::new(found))
             }
         });
         let found = match looked.await.ok()? {

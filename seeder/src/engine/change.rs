@@ -81,7 +81,7 @@ pub struct Rates {
     /// Bytes a second with peers in the local network, who are counted apart.
     pub lan_upload: Option<u64>,
     pub lan_download: Option<u64>,
-    /// Other rates at certain hours, as `mo-fr 08:00-22:00 up=2M down=off`. The first rule that fits counts.
+    /// Other rates at certain hours, as `mo-fr 08:00-22:00 up=2M down=off`. Of rules that overlap the later one counts.
     pub schedule: Vec<String>,
     /// Connections of all torrents.
     pub connections: Option<usize>,

@@ -32,7 +32,7 @@ const HELP: u64 = 60;
 /// Who only took while we missed pieces too waits so much longer for its turn, in seconds.
 const DEBT: u64 = 120;
 /// Slots to begin with, while nothing is measured.
-const SLOTS_FIRST: usize = 8;
+const SLOTS_FIRST: usize = 4;
 const SLOTS_MIN: usize = 4;
 const SLOTS_MAX: usize = 64;
 
@@ -247,7 +247,7 @@ fn fitting(slots: usize, upload_rate: u64) -> usize {
         return slots;
     }
     let fits = usize::try_from((upload_rate / 4_096).isqrt()).unwrap_or(SLOTS_MAX);
-    let step = (slots / 4).max(1);
+    let step = (slots / 4).max(2);
     fits.clamp(SLOTS_MIN, SLOTS_MAX)
         .clamp(slots.saturating_sub(1), slots + step)
 }
@@ -467,6 +467,7 @@ mod tests {
         assert_eq!(after(8, 10 << 20, 20), 50);
         assert_eq!(after(8, 50_000, 20), 4);
         assert_eq!(after(8, u64::MAX, 50), 64);
+        assert_eq!(after(4, 10 << 20, 3), 10);
         assert_eq!(after(16, 50_000, 1), 15);
         let mut choker = Choker::new(NOW, None);
         choker.limit(NOW, Some(2));
@@ -527,16 +528,60 @@ mod tests {
         }
 
         #[test]
-        fn when_we_seed_everyone_has_a_turn(count in 1_u64..20, slots in 1_usize..5, shares in prop::collection::vec(0_u16..=1_000, 20)) {
+        fn regular_slots_go_to_those_who_give_most(
+            mut peers in prop::collection::vec(any_candidate(), 0..30), slots in 0_usize..12,
+        ) {
+            for (peer, number) in peers.iter_mut().zip(0..) {
+                peer.peer = PeerKey(number);
+            }
+            let gives = |peer: &&Candidate| peer.interested && peer.rate > 0 && !peer.snubbed;
+            let chosen = choose(NOW, &peers, slots);
+            let (winners, losers): (Vec<&Candidate>, Vec<&Candidate>) = peers.iter().partition(|peer| chosen.contains(&peer.peer));
+            prop_assert!(winners.iter().all(gives));
+            prop_assert_eq!(winners.len(), slots.min(peers.iter().filter(gives).count()));
+            let least = winners.iter().map(|peer| peer.rate).min();
+            let most = losers.iter().copied().filter(gives).map(|peer| peer.rate).max();
+            prop_assert!(winners.is_empty() || most.is_none() || least >= most);
+        }
+
+        #[test]
+        fn while_we_take_no_newcomer_waits_longer_than_those_before_it_try(
+            count in 1_u64..20, slots in 1_usize..9, seed: u64,
+        ) {
+            let mut dice = SmallRng::seed_from_u64(seed);
+            let mut choker = choker(slots);
+            // Four who give fast, and newcomers who have got nothing yet.
+            let mut peers = candidates(&"a:9 ".repeat(usize::try_from(count).unwrap() + 4));
+            for (number, peer) in (0..).zip(&mut peers) {
+                peer.peer = PeerKey(number);
+                (peer.rate, peer.given) = if number < 4 { (9, 1) } else { (0, 0) };
+            }
+            for round in 1..=count * OPTIMISTIC_ROUNDS + OPTIMISTIC_ROUNDS {
+                let now = NOW + ROUND * u32::try_from(round).unwrap();
+                let chosen = choker.round(now, Mode::Leeching, &peers, &mut dice);
+                for peer in peers.iter_mut().filter(|peer| chosen.contains(&peer.peer)) {
+                    peer.given += 1;
+                }
+            }
+            let waits = peers.iter().filter(|peer| peer.is_newcomer()).count();
+            prop_assert!(slots == 1 || waits == 0, "{waits} of {count} newcomers had no turn");
+        }
+
+        #[test]
+        fn when_we_seed_everyone_has_a_turn(
+            count in 1_u64..20, slots in 1_usize..5, shares in prop::collection::vec(0_u16..=1_000, 20),
+            debts in prop::collection::vec(any::<bool>(), 20),
+        ) {
             let mut dice = SmallRng::seed_from_u64(1);
             let mut choker = choker(slots);
             let mut peers = candidates(&"a:9 ".repeat(usize::try_from(count).unwrap()));
             let mut served: BTreeSet<PeerKey> = BTreeSet::new();
             for (number, peer) in (0..).zip(&mut peers) {
-                (peer.peer, peer.has) = (PeerKey(number), shares[usize::try_from(number).unwrap()]);
+                let place = usize::try_from(number).unwrap();
+                (peer.peer, peer.has, peer.owes) = (PeerKey(number), shares[place], debts[place]);
             }
-            // No turn is longer than three minutes, and no preference is worth more than one.
-            for round in 1..=count * 24 {
+            // No turn is longer than three minutes, and neither preference nor debt is worth more than one.
+            for round in 1..=count * 40 + 40 {
                 let now = NOW + ROUND * u32::try_from(round).unwrap();
                 let chosen = choker.round(now, Mode::Seeding, &peers, &mut dice);
                 served.extend(&chosen);

@@ -74,10 +74,10 @@ pub(super) enum Price {
     IfNothing,
 }
 
-/// Blocks, pieces and refusals are judged by what they tell; the rest costs.
+/// Blocks, pieces, suggestions and refusals are judged by what they tell; the rest costs.
 pub(super) fn price(message: &Message) -> Price {
     match message {
-        Message::Have(_) | Message::Reject(_) => Price::IfNothing,
+        Message::Have(_) | Message::Reject(_) | Message::Suggest(_) => Price::IfNothing,
         Message::Request(span) if span.length < TINY => Price::Always,
         Message::Request(_) | Message::Piece { .. } => Price::Free,
         _ => Price::Always,

@@ -157,6 +157,7 @@ impl Torrent {
             peer,
             has,
             withheld: &session.withheld,
+            suggested: &session.suggested,
             asked: &session.asked,
             pickable: session.pickable,
             last: session.last,

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use shared::geometry::{Block, PieceIndex};
 
-/// So many bytes may be under way to any peer: one batch of the uploader. A fast peer has as much as it takes in a second.
-const WINDOW_MIN: u64 = 256 * 1024;
+/// So many bytes may be under way to any peer, for no cancel finds them there, and our own requests wait behind them where
+/// the uplink is slow. A fast peer has as much as it takes in a second, and so whole batches of the uploader.
+const WINDOW_MIN: u64 = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -15,6 +16,8 @@ pub(super) struct Line {
     leaving: VecDeque<Block>,
     leaving_bytes: u64,
     sent_in_part: u64,
+    /// The piece of which something went to the driver last.
+    last: Option<PieceIndex>,
 }
 
 impl Line {
@@ -35,6 +38,7 @@ impl Line {
         {
             self.leaving_bytes += u64::from(block.length());
             self.leaving.push_back(block);
+            self.last = Some(block.piece());
             blocks.push(block);
         }
         blocks
@@ -61,6 +65,11 @@ impl Line {
             self.leaving_bytes = self.leaving_bytes.saturating_sub(u64::from(block.length()));
             self.sent(0);
         }
+    }
+
+    /// The piece in whose middle the peer may be.
+    pub(super) fn last(&self) -> Option<PieceIndex> {
+        self.last
     }
 
     /// The peer wants this no more. Says whether it was still to be had back.
@@ -112,13 +121,14 @@ mod tests {
     #[test]
     fn a_window_leaves_and_the_rest_waits_until_some_of_it_is_sent() {
         let mut line = line(40);
-        assert_eq!(line.take(0).len(), 16);
+        assert_eq!(line.take(0).len(), 2);
         assert_eq!(line.take(0).len(), 0);
         line.sent(BLOCK * 3 / 2);
-        assert_eq!(line.take(0), [block(16)]);
+        assert_eq!(line.take(0), [block(2)]);
         line.sent(BLOCK / 2);
-        assert_eq!(line.take(0), [block(17)]);
+        assert_eq!(line.take(0), [block(3)]);
         assert_eq!(line.len(), 38);
+        assert_eq!(line.last(), Some(block(3).piece()));
         line.check_invariants();
     }
 
@@ -131,20 +141,20 @@ mod tests {
     fn what_waits_can_be_had_back_and_what_has_left_cannot() {
         let mut line = line(40);
         line.take(0);
-        assert!(!line.cancel(block(3)));
+        assert!(!line.cancel(block(1)));
         assert!(line.cancel(block(30)) && !line.cancel(block(30)));
         let piece = block(36).piece();
         let back = line.take_back(|other| other == piece);
-        assert_eq!(back.len(), 19);
-        assert_eq!(line.len(), 16 + 4);
+        assert_eq!(back.len(), 40 - 2 - 1 - 4);
+        assert_eq!(line.len(), 2 + 4);
     }
 
     #[test]
     fn a_block_that_cannot_be_read_makes_room_for_another() {
-        let mut line = line(17);
+        let mut line = line(3);
         line.take(0);
-        line.unsent(block(5));
-        assert_eq!(line.take(0), [block(16)]);
+        line.unsent(block(1));
+        assert_eq!(line.take(0), [block(2)]);
         line.check_invariants();
     }
 

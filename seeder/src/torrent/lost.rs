@@ -18,6 +18,7 @@ impl Torrent {
     /// out of `have` already. Who does not know the extension is told by refusals.
     pub(super) fn tell_lost(&mut self, now: Moment, pieces: &[PieceIndex]) {
         self.end_super_seeding(now);
+        self.hints = None;
         let gone: BTreeSet<PieceIndex> = pieces.iter().copied().collect();
         let peers: Vec<PeerKey> = self.sessions.keys().copied().collect();
         for peer in peers {

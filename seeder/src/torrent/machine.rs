@@ -25,6 +25,7 @@ use super::outward::Outward;
 use super::picker::Picker;
 use super::rate::Rate;
 use super::session::{Heard, Session};
+use super::suggest::Hints;
 use super::superseed::Offers;
 use super::wanted::{Tally, Wanted};
 
@@ -53,6 +54,8 @@ pub struct Torrent {
     pub(super) dialer: Dialer,
     /// What is shown to whom while we super-seed.
     pub(super) offers: Option<Offers>,
+    /// What was suggested to whom while we want nothing.
+    pub(super) hints: Option<Hints>,
     /// What was said of us as an upload-only peer, and where complete peers were told of.
     pub(super) told_upload_only: Option<bool>,
     pub(super) copies: CopiesTold,
@@ -97,6 +100,7 @@ impl Torrent {
             choker: Choker::new(now, settings.upload_slots),
             dialer: Dialer::new(settings.addresses_max),
             offers: None,
+            hints: None,
             told_upload_only: None,
             copies: CopiesTold::default(),
             outward: Outward::new(&identity),
@@ -298,6 +302,7 @@ impl Torrent {
             Ok(Heard::Choked) => self.choked(peer),
             Ok(Heard::Unchoked | Heard::AllowedFast(_)) => self.refill(now, peer, rng),
             Ok(Heard::Interest) => self.interest_changed(now, peer),
+            Ok(Heard::Suggested(piece)) => self.suggested(now, peer, piece, rng),
             Ok(Heard::Has(piece)) => self.heard_has(now, peer, piece, rng),
             Ok(Heard::Pieces) => self.heard_pieces(now, peer, rng),
             Ok(Heard::More(pieces)) => self.heard_more(now, peer, &pieces, rng),

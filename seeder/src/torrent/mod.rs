@@ -33,6 +33,7 @@ pub mod schedule;
 mod session;
 #[cfg(test)]
 mod stories;
+mod suggest;
 mod superseed;
 mod timer;
 mod turnover;

@@ -243,6 +243,7 @@ impl Torrent {
     fn release_peer(&mut self, peer: PeerKey) -> Option<Session> {
         self.give_up_requests(peer);
         self.forget_offers(peer);
+        self.withdraw_hints(peer);
         if let Some(fetch) = &mut self.fetch {
             fetch.gone(peer);
         }

@@ -33,6 +33,8 @@ const REST: Duration = Duration::from_secs(1);
 /// Who got so many bytes more than it gave, and could give, owes: this, or a small part of a small torrent.
 const TRUST: u64 = 1024 * 1024;
 const TRUST_PART: u64 = 128;
+/// Suggestions of one peer that are open, on either side.
+pub(super) const SUGGESTED_MAX: usize = 16;
 /// BEP 6 suggests sets of ten.
 const ALLOWED_FAST_MAX: usize = 32;
 
@@ -71,6 +73,8 @@ pub(super) enum Heard {
     /// The peer wants something of us now, or nothing any more.
     Interest,
     Has(PieceIndex),
+    /// A piece that it would give before others.
+    Suggested(PieceIndex),
     /// All its pieces at once.
     Pieces,
     /// Pieces that it got since, not yet noted: each counts as if it had said `have`.
@@ -117,6 +121,8 @@ pub(super) struct Session {
     /// Blocks that were cancelled or given up, and may come all the same.
     late: VecDeque<Block>,
     pub(super) allowed_fast: BTreeSet<PieceIndex>,
+    /// Missing pieces that it would give before others.
+    pub(super) suggested: Vec<PieceIndex>,
     /// The piece that it was asked for last.
     pub(super) last: Option<PieceIndex>,
     /// When it last sent a block that we wanted, or was asked for the first.
@@ -186,6 +192,7 @@ impl Session {
             asked: BTreeSet::new(),
             late: VecDeque::new(),
             allowed_fast: BTreeSet::new(),
+            suggested: Vec::new(),
             last: None,
             progress: now,
             depth: Depth::default(),
@@ -273,7 +280,7 @@ impl Session {
             Message::HaveNone => self.have_all_or_none(false, geometry),
             Message::Request(span) => request(span, geometry),
             Message::Piece { piece, begin, data } => self.piece(piece, begin, data, geometry),
-            Message::Suggest(_) => self.agreed_on_fast("suggest").map(|()| Heard::Nothing),
+            Message::Suggest(piece) => self.suggest(piece, geometry),
             Message::Reject(span) => self.reject(span, geometry),
             Message::AllowedFast(piece) => self.allow_fast(piece, geometry),
             message @ (Message::HashRequest(_) | Message::Hashes { .. } | Message::HashReject(_)) => {
@@ -326,7 +333,7 @@ impl Session {
         let asked = 2 * REQQ_DEFAULT as usize * (2 * size_of::<Block>());
         let late = 4 * REQQ_DEFAULT as usize * size_of::<Block>();
         let withheld = WITHHELD_MAX * 2 * (size_of::<PieceIndex>() + size_of::<Moment>());
-        let fast = ALLOWED_FAST_MAX * 2 * size_of::<PieceIndex>();
+        let fast = (ALLOWED_FAST_MAX * 2 + SUGGESTED_MAX) * size_of::<PieceIndex>();
         size_of::<Self>() + bits + asked + late + withheld + fast
     }
 
@@ -589,6 +596,15 @@ impl Session {
             self.allowed_fast.insert(piece);
         }
         Ok(Heard::AllowedFast(piece))
+    }
+
+    fn suggest(&self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {
+        self.agreed_on_fast("suggest")?;
+        let Some(geometry) = geometry else {
+            return Ok(Heard::Nothing);
+        };
+        let piece = geometry.piece(number).ok_or(Why::NoSuchPiece(number))?;
+        Ok(Heard::Suggested(piece))
     }
 
     fn lose(&mut self, number: u32, geometry: Option<&Geometry>) -> Result<Heard, Why> {

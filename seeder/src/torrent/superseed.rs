@@ -182,6 +182,7 @@ impl Torrent {
     /// One more piece at this peer.
     pub(super) fn heard_has(&mut self, now: Moment, peer: PeerKey, piece: PieceIndex, rng: &mut impl Rng) {
         self.peer_has(now, peer, piece, rng);
+        self.needs_no_hint(piece);
         let alone = self.offers.is_some() && self.takers() < 2;
         if let Some(offers) = &mut self.offers {
             offers.seen(peer, piece, alone);
@@ -198,6 +199,7 @@ impl Torrent {
         rng: &mut impl Rng,
     ) {
         self.peer_has_more(now, peer, pieces, rng);
+        self.need_no_hint(peer);
         let alone = self.offers.is_some() && self.takers() < 2;
         self.seen_all(now, peer, alone, rng);
     }
@@ -205,6 +207,7 @@ impl Torrent {
     /// All pieces of this peer at once.
     pub(super) fn heard_pieces(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
         self.seen_all(now, peer, false, rng);
+        self.need_no_hint(peer);
         self.peer_told(now, peer, rng);
     }
 
@@ -214,10 +217,14 @@ impl Torrent {
         self.sessions.values().filter(takes).count()
     }
 
+    /// Who claims everything proves nothing by it, and ends nothing: where it is a seed indeed, others will soon have what we
+    /// have shown to nobody.
     fn seen_all(&mut self, now: Moment, peer: PeerKey, alone: bool, rng: &mut impl Rng) {
-        if let (Some(offers), Some(session), Some(content)) =
-            (&mut self.offers, self.sessions.get(&peer), &self.content)
-        {
+        let session = self
+            .sessions
+            .get(&peer)
+            .filter(|session| !session.has_everything());
+        if let (Some(offers), Some(session), Some(content)) = (&mut self.offers, session, &self.content) {
             offers.seen_all(peer, session, &content.geometry, alone);
             self.offer_all(now, rng);
         }

@@ -20,6 +20,10 @@ const NEW_PIECES_MAX: u32 = 10;
 /// else give its neighbours several copies of the same few pieces, while nobody gets the others.
 const FAST_SHARE: u32 = 100;
 
+/// For so many slots one choked peer may fetch such pieces at a time: an uplink that is shared among many gives nobody a
+/// first piece soon, and so nothing to pass on.
+const GUESTS_SHARE: usize = 4;
+
 impl Torrent {
     /// A peer asks for a block.
     pub(super) fn requested(&mut self, now: Moment, peer: PeerKey, block: Block, rng: &mut impl Rng) {
@@ -34,6 +38,7 @@ impl Torrent {
             session.line.push(block);
         }
         self.serve(now, peer);
+        self.suggest(now, peer, Some(block));
     }
 
     fn may_have(&self, peer: PeerKey, block: Block) -> bool {
@@ -75,12 +80,13 @@ impl Torrent {
         }
     }
 
-    /// What waits in the line of this peer is not sent, but for the pieces that stay.
+    /// What waits in the line of this peer is not sent, but for the pieces that stay. Others may have it.
     pub(super) fn take_back(&mut self, now: Moment, peer: PeerKey, stays: impl Fn(PieceIndex) -> bool) {
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
         };
         let (back, fast) = (session.line.take_back(stays), session.fast());
+        self.hint_again(&back);
         for block in back.into_iter().filter(|_| fast) {
             self.send(now, peer, Message::Reject(block.into()));
         }
@@ -134,13 +140,23 @@ impl Torrent {
 
     /// The peer wants something of us, or nothing any more.
     pub(super) fn interest_changed(&mut self, now: Moment, peer: PeerKey) {
-        self.fill_slots(now);
-        self.allow_some(now, peer);
+        if !self.part_if_both_seeds(now, peer) {
+            self.fill_slots(now);
+            self.allow_some(now, peer);
+        }
     }
 
     /// A newcomer that must wait for a slot may begin with a few pieces all the same (BEP 6). Whatever it does with them, it
     /// gets each of them twice at most.
     fn allow_some(&mut self, now: Moment, peer: PeerKey) {
+        let fetches = |session: &&Session| {
+            let mut set = session.fast_set.iter();
+            session.unchoked.is_none() && set.any(|piece| !session.has(*piece))
+        };
+        let guests = self.sessions.values().filter(fetches).count();
+        if guests >= (self.choker.slots() / GUESTS_SHARE).max(1) {
+            return;
+        }
         let (Some(content), Some(session)) = (&self.content, self.sessions.get_mut(&peer)) else {
             return;
         };
@@ -214,6 +230,7 @@ impl Torrent {
             session.unchoked = Some(now);
             session.given_before = session.given.total();
             self.send(now, peer, Message::Unchoke);
+            self.suggest(now, peer, None);
         }
     }
 
@@ -224,9 +241,36 @@ impl Torrent {
         };
         session.unchoked = None;
         session.choked = now;
-        let stays = session.fast_set.clone();
+        self.let_finish(now, peer);
+        let stays = self.sessions.get(&peer).map(|session| session.fast_set.clone());
+        let stays = stays.unwrap_or_default();
+        self.withdraw_hints(peer);
         self.send(now, peer, Message::Choke);
         self.take_back(now, peer, |piece| stays.contains(&piece));
+    }
+
+    /// When we seed, a peer that loses its slot in the middle of a piece may have the rest of it: half a piece is of use to
+    /// nobody, and of a slow seed nobody else may have it for long.
+    fn let_finish(&mut self, now: Moment, peer: PeerKey) {
+        let seeding = self.mode() == Mode::Seeding;
+        let (Some(content), Some(session)) = (&self.content, self.sessions.get_mut(&peer)) else {
+            return;
+        };
+        let Pieces::Known(has) = &session.pieces else {
+            return;
+        };
+        session.fast_set.retain(|piece| !has.has(*piece));
+        let begun = session
+            .line
+            .last()
+            .filter(|piece| !has.has(*piece) && content.have.has(*piece));
+        let Some(piece) = begun.filter(|_| seeding && session.handshake.reserved.fast()) else {
+            return;
+        };
+        if session.fast_set.len() < NEW_PIECES_MAX as usize && session.fast_set.insert(piece) {
+            session.fast_left = content.geometry.length_of(piece).into();
+            self.send(now, peer, Message::AllowedFast(piece.number()));
+        }
     }
 
     /// All that anybody wants is here: we seed, if perhaps not everything.
@@ -261,6 +305,7 @@ impl Torrent {
 impl Torrent {
     pub(super) fn check_giving(&self) {
         assert!(self.offers.is_none() || self.is_complete());
+        self.check_hints();
         assert_eq!(self.is_upload_only(), self.told_upload_only.unwrap_or_default());
         for session in self.sessions.values() {
             session.line.check_invariants();

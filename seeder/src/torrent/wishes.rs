@@ -82,6 +82,7 @@ impl Torrent {
         for peer in &peers {
             if let Some(session) = self.sessions.get_mut(peer).filter(|session| session.has(piece)) {
                 session.wanted = session.wanted.saturating_sub(1);
+                session.allowed_fast.remove(&piece);
             }
             self.show_interest(now, *peer);
         }

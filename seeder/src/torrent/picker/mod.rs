@@ -39,6 +39,8 @@ pub(super) struct Asker<'a> {
     pub(super) has: &'a Bitfield,
     /// Pieces that it says it has, and refused a moment ago.
     pub(super) withheld: &'a BTreeMap<PieceIndex, Moment>,
+    /// Missing pieces that it would give before others.
+    pub(super) suggested: &'a [PieceIndex],
     /// Blocks that it is asked for already.
     pub(super) asked: &'a BTreeSet<Block>,
     /// How many of the missing pieces it has. Where there are none, nobody looks for them.
@@ -455,7 +457,19 @@ impl Picker {
         let next = next.and_then(|last| self.geometry.piece(last.number() + 1));
         next.filter(|piece| self.is_missing(*piece) && self.rank_is(*piece, priority) && asker.gives(*piece))
             .or_else(|| self.next_in_line(priority, asker))
+            .or_else(|| self.suggested_for(priority, asker))
             .or_else(|| self.rarest_for(priority, asker, rng))
+    }
+
+    /// A piece that the asker suggests, if none that it has is rarer: it may know more than we do of who has what.
+    fn suggested_for(&self, priority: Priority, asker: &Asker<'_>) -> Option<PieceIndex> {
+        let mut suggested = asker.suggested.iter().copied();
+        let piece = suggested
+            .find(|piece| self.is_missing(*piece) && self.rank_is(*piece, priority) && asker.gives(*piece))?;
+        let rarest = self.order.rarest(priority, asker.has.is_complete()).iter();
+        let rarest = rarest.take(LOOKED_AT_MAX).find(|piece| asker.gives(**piece));
+        let rarer = |rarest| self.order.availability(rarest) < self.order.availability(piece);
+        (!rarest.is_some_and(|rarest| rarer(*rarest))).then_some(piece)
     }
 
     /// Where pieces are wanted one after the other: the next, if it is near enough. Who is slow is kept from it.

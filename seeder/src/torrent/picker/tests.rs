@@ -89,6 +89,7 @@ impl Scene {
             peer: PeerKey(peer.into()),
             has,
             withheld: &BTreeMap::new(),
+            suggested: &[],
             asked: owes,
             pickable: u32::MAX,
             last: self.last.get(&peer).copied(),
@@ -426,7 +427,79 @@ fn the_first_pieces_are_random() {
     assert!(firsts.len() > 3, "{firsts:?}");
 }
 
+impl Scene {
+    /// Lets a peer be asked for one block, and judges which.
+    fn judged(&mut self, peer: char) {
+        self.last.remove(&peer);
+        let (has, before) = self.peers[&peer].clone();
+        let picker = &self.picker;
+        let priority = |piece: &PieceIndex| picker.order.wanted().of(*piece);
+        let is_open = |piece: &PieceIndex| picker.open.contains(&picker.order.rank(*piece));
+        let its = picker.geometry.pieces().filter(|piece| has.has(*piece));
+        let choices: BTreeSet<PieceIndex> = its
+            .filter(|piece| picker.is_missing(*piece) || is_open(piece))
+            .collect();
+        let best = choices.iter().map(priority).max();
+        let of_best = || choices.iter().filter(|piece| Some(priority(piece)) == best);
+        let begun: BTreeSet<PieceIndex> = of_best().filter(|piece| is_open(piece)).copied().collect();
+        let best: BTreeSet<PieceIndex> = of_best().copied().collect();
+        // Where pieces are wanted one after the other and none is under way, the first is next.
+        let line = picker.order.line().filter(|_| picker.begun.is_empty());
+        let next = line.and_then(|line| line.first()).map(|(_, piece)| *piece);
+        let next = next.filter(|piece| has.has(*piece));
+        let owed: BTreeSet<Block> = self.peers.values().flat_map(|(_, owes)| owes).copied().collect();
+        let verified = picker.have.clone();
+        self.ask(peer, 1, false);
+        let new: Vec<Block> = self.peers[&peer].1.difference(&before).copied().collect();
+        let Some(block) = new.first() else {
+            assert!(
+                choices.is_empty(),
+                "nothing was asked for, but there is {choices:?}"
+            );
+            return;
+        };
+        let piece = block.piece();
+        assert_eq!(new.len(), 1);
+        assert!(!verified.has(piece) && has.has(piece), "{block:?}");
+        assert!(!owed.contains(block), "{block:?} is owed by somebody");
+        assert!(best.contains(&piece), "{block:?} is less wanted than {best:?}");
+        assert!(
+            begun.is_empty() || begun.contains(&piece),
+            "{begun:?} before {block:?}"
+        );
+        assert!(next.is_none_or(|next| next == piece), "{next:?} before {block:?}");
+    }
+}
+
 proptest! {
+    /// What is asked for is there to be had, missing, owed by nobody, the most wanted, begun before new, and in its turn.
+    #[test]
+    fn a_peer_is_asked_for_the_most_wanted_that_it_has_begun_pieces_first_and_never_for_what_is_there(
+        seed: u64, steps in prop::collection::vec((0..7, 0_usize..3, 0_usize..5), 1..80),
+    ) {
+        let mut scene = Scene::new(2, "#.......", "a:######## b:####.... c:..####..");
+        scene.dice = SmallRng::seed_from_u64(seed);
+        for (step, peer, which) in steps {
+            let peer = ['a', 'b', 'c'][peer];
+            let owed = scene.peers[&peer].1.iter().next().copied();
+            match (step, owed) {
+                (0..=2, _) => scene.judged(peer),
+                (3 | 4, Some(block)) => {
+                    let arrival = scene.arrives(peer, block.piece().number(), block.number());
+                    if let Arrival::Fresh { last: true, .. } = arrival {
+                        prop_assert!(scene.picker.verified(block.piece(), true).is_some());
+                    }
+                }
+                (5, Some(block)) => {
+                    scene.peers.get_mut(&peer).unwrap().1.remove(&block);
+                    scene.picker.release(block);
+                }
+                (6, _) => _ = scene.wants(["nnnnnnnn", "nshlnshl", "ssssnnnn>", "hhhhllll>", "nnsssssn"][which]),
+                _ => (),
+            }
+        }
+    }
+
     /// Three peers ask, deliver, give up and leave in any order, while wishes change; no block is asked for twice outside the
     /// endgame.
     #[test]

@@ -23,6 +23,7 @@ use super::session::Session;
 use super::{Content, Direction, Identity, Input, Output, PeerKey, Settings, Torrent, Why};
 
 mod giving;
+mod suggesting;
 
 const OURS: PeerId = PeerId([50; 20]);
 const SLOW: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 0]);
@@ -213,7 +214,8 @@ fn a_seed_greets_with_its_pieces_first_and_unchokes_at_once_who_is_interested() 
     let greeting = sent(1, &story.connect(1, Reserved::OURS));
     assert_eq!(greeting[0], Message::HaveAll);
     assert!(matches!(greeting[1], Message::Extended { id: 0, .. }));
-    assert_eq!(sent(1, &story.hear(1, Message::Interested)), [Message::Unchoke]);
+    let answer = sent(1, &story.hear(1, Message::Interested));
+    assert_eq!(answer.first(), Some(&Message::Unchoke));
 }
 
 #[test]
@@ -229,14 +231,14 @@ fn requests_that_come_together_are_served_together() {
     let mut story = Story::seed();
     story.connect(1, Reserved::OURS);
     story.hear(1, Message::Interested);
-    for number in [2, 0, 1] {
+    for number in [2, 0] {
         let input = Input::Message {
             peer: key(1),
             message: Message::Request(span(3, number)),
         };
         story.torrent.handle(story.now, input, &mut story.dice);
     }
-    let blocks = vec![block(3, 2), block(3, 0), block(3, 1)];
+    let blocks = vec![block(3, 2), block(3, 0)];
     assert_eq!(story.torrent.poll(), Some(Output::Serve { peer: key(1), blocks }));
     assert_eq!(story.torrent.poll(), None);
 }
@@ -261,7 +263,8 @@ fn no_more_than_five_hundred_requests_wait_until_blocks_have_left() {
     story.connect(1, Reserved::OURS);
     story.hear(1, Message::Interested);
     for _ in 0..500 {
-        assert_eq!(sent(1, &story.hear(1, Message::Request(span(0, 0)))), []);
+        let answer = sent(1, &story.hear(1, Message::Request(span(0, 0))));
+        assert!(!answer.contains(&Message::Reject(span(0, 0))));
     }
     assert_eq!(
         sent(1, &story.hear(1, Message::Request(span(0, 1)))),
