@@ -42,6 +42,7 @@ pub fn seeders(task: &Task<'_>) -> anyhow::Result<Vec<Rival>> {
     Ok(rivals)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one shape for all makers")]
 fn libtorrent(task: &Task<'_>, address: SocketAddr) -> anyhow::Result<Option<Rival>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/libtorrent_seed.py");
     Ok(installed("python3")
@@ -69,6 +70,7 @@ fn has_libtorrent(python: &Path) -> bool {
     asked.is_ok_and(|output| output.status.success())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one shape for all makers")]
 fn aria2(task: &Task<'_>, address: SocketAddr) -> anyhow::Result<Option<Rival>> {
     let (crypto, level) = if task.hidden {
         ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")

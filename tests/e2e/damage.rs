@@ -175,7 +175,9 @@ fn overwrite(file: &Path) -> io::Result<()> {
     let mut open = File::options().read(true).write(true).open(file)?;
     let mut bytes = Vec::new();
     open.read_to_end(&mut bytes)?;
-    bytes.iter_mut().for_each(|byte| *byte ^= 0xff);
+    for byte in &mut bytes {
+        *byte ^= 0xff;
+    }
     open.seek(SeekFrom::Start(0))?;
     open.write_all(&bytes)
 }

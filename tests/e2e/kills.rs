@@ -1,4 +1,8 @@
 //! `kill -9` of downloads at drawn moments: what is right on the disk is never asked for again, and the result is right.
+#![expect(
+    clippy::print_stdout,
+    reason = "whoever reads a failure must know what was drawn"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -215,13 +219,11 @@ fn a_daemon_that_is_killed_takes_its_downloads_up_again_and_fetches_nothing_twic
 /// Tells a tracker of a seed.
 #[track_caller]
 fn join(tracker: &Tracker, info_hash: &str, seed: SocketAddr) {
-    let escaped: String = info_hash
-        .as_bytes()
-        .chunks(2)
-        .map(|digits| format!("%{}", std::str::from_utf8(digits).unwrap()))
-        .collect();
+    let digits = info_hash.as_bytes().chunks(2);
+    let digits: Vec<&str> = digits.map(|digits| str::from_utf8(digits).unwrap()).collect();
     let query = format!(
-        "info_hash={escaped}&peer_id=-XX0001-abcdefghijkl&port={}&uploaded=0&downloaded=0&left=0&event=started&compact=1",
+        "info_hash=%{}&peer_id=-XX0001-abcdefghijkl&port={}&uploaded=0&downloaded=0&left=0&event=started&compact=1",
+        digits.join("%"),
         seed.port()
     );
     HttpRequest::get(format!("/announce?{query}"))

@@ -130,6 +130,7 @@ enum Job {
 }
 
 /// The task of one active torrent.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     spec: Arc<Spec>,

@@ -76,7 +76,9 @@ impl Torrent {
                 // Those who have everything are not counted piece by piece.
                 picker.fewer_of(&before);
             } else {
-                pieces.iter().for_each(|piece| picker.more(*piece));
+                for piece in pieces {
+                    picker.more(*piece);
+                }
             }
         }
         self.count_wanted(peer);

@@ -86,12 +86,13 @@ fn who_claims_everything_ends_neither_hints_nor_super_seeding() {
                 .any(|output| matches!(output, Output::Disconnect { .. }))
         );
         assert_eq!(story.torrent.offers.is_some(), super_seed);
-        let shown = match super_seed {
-            true => sent(2, &story.empty(2))
+        let shown = if super_seed {
+            sent(2, &story.empty(2))
                 .iter()
                 .filter(|message| matches!(message, Message::Have(_)))
-                .count(),
-            false => story.taker(2).len(),
+                .count()
+        } else {
+            story.taker(2).len()
         };
         assert_eq!(shown, 2);
     }

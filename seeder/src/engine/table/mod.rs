@@ -317,11 +317,9 @@ impl Table {
         match &entry.state {
             State::Blank => self.wake(&spec, None, None),
             State::Parked(_) => self.look(key, Check::Lazy, Vec::new()),
-            State::Asleep(opened) => {
-                if entry.misses() || !spec.peers.is_empty() {
-                    let opened = opened.clone();
-                    self.wake(&spec, Some(opened), None);
-                }
+            State::Asleep(opened) if entry.misses() || !spec.peers.is_empty() => {
+                let opened = opened.clone();
+                self.wake(&spec, Some(opened), None);
             }
             _ => (),
         }
