@@ -52,14 +52,8 @@ impl Torrent {
         self.part_if_both_seeds(now, peer);
     }
 
-    /// More pieces at this peer than it told of first: each is counted, and what follows is done once.
-    pub(super) fn peer_has_more(
-        &mut self,
-        now: Moment,
-        peer: PeerKey,
-        pieces: &[PieceIndex],
-        rng: &mut impl Rng,
-    ) {
+    /// Counts many more pieces at this peer than it told of first.
+    pub(super) fn count_more(&mut self, peer: PeerKey, pieces: &[PieceIndex]) {
         self.apply_changes();
         let Some(session) = self.sessions.get_mut(&peer) else {
             return;
@@ -82,16 +76,17 @@ impl Torrent {
             }
         }
         self.count_wanted(peer);
-        if !self.part_if_both_seeds(now, peer) {
-            self.show_interest(now, peer);
-            self.refill(now, peer, rng);
-        }
     }
 
     /// All pieces of this peer at once.
     pub(super) fn peer_told(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
         self.apply_changes();
         self.count_pieces(peer);
+        self.make_use_of(now, peer, rng);
+    }
+
+    /// What a peer has was counted: parts, or says whether that is of interest, and asks.
+    pub(super) fn make_use_of(&mut self, now: Moment, peer: PeerKey, rng: &mut impl Rng) {
         if !self.part_if_both_seeds(now, peer) {
             self.show_interest(now, peer);
             self.refill(now, peer, rng);

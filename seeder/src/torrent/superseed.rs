@@ -198,10 +198,11 @@ impl Torrent {
         pieces: &[PieceIndex],
         rng: &mut impl Rng,
     ) {
-        self.peer_has_more(now, peer, pieces, rng);
+        self.count_more(peer, pieces);
         self.need_no_hint(peer);
         let alone = self.offers.is_some() && self.takers() < 2;
         self.seen_all(now, peer, alone, rng);
+        self.make_use_of(now, peer, rng);
     }
 
     /// All pieces of this peer at once.
