@@ -130,8 +130,13 @@ fn a_late_bitfield_shows_who_super_seeds_what_is_out() {
         call(&mut story, peer);
         story.hear(peer, Message::HaveNone);
     }
-    let has = Bytes::from_static(&[0xe0]);
-    story.hear(2, Message::Bitfield(has));
+    // Who claims everything would prove nothing.
+    story.hear(2, Message::Bitfield(Bytes::from_static(&[0xc0])));
+    assert!(
+        story.torrent.is_hidden_from(key(1)),
+        "the last piece is nowhere else"
+    );
+    story.hear(1, Message::Bitfield(Bytes::from_static(&[0x20])));
     assert!(
         !story.torrent.is_hidden_from(key(1)),
         "every piece is somewhere else"
