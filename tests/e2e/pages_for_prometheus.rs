@@ -19,6 +19,7 @@ const LABELS: &[&str] = &[
     "type",
     "direction",
     "role",
+    "family",
 ];
 
 /// Series of one page, whatever is shared.
