@@ -365,8 +365,10 @@ async fn a_file_cut_short_under_our_hands_gives_an_event_and_no_wrong_byte() {
         Some(Event::CannotServe { path, .. } | Event::Lost { path, .. }) if path.ends_with("a.jpg")
     );
     assert!(named, "{trouble:?}");
+    // The other file's two pieces come in any case. The first of this one is sound still, but where the change was seen before
+    // anybody read the piece, all of the file is taken back.
     let mut done = 0;
-    while done < 3 {
+    while done < 2 {
         done += pieces(&hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await);
     }
     assert!(
@@ -479,8 +481,10 @@ async fn a_seeder_whose_file_is_missing_gives_the_rest_and_fetches_nothing() {
         .add(torrent(&rig, "second", Mode::Get, partial.listen_addresses()))
         .await
         .unwrap();
+    // The other file's two pieces come in any case. The first of this one is sound still, but where the change was seen before
+    // anybody read the piece, all of the file is taken back.
     let mut done = 0;
-    while done < 3 {
+    while done < 2 {
         done += pieces(&hear(&mut events, |event| matches!(event, Event::PieceDone { .. })).await);
     }
     assert_eq!(partial.status(key).await.unwrap().facts.downloaded, 0);
