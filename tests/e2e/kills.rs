@@ -94,8 +94,15 @@ impl Prey {
             .collect()
     }
 
-    /// Waits until so many more blocks were asked for.
+    /// Pieces that were not there at the last kill.
+    fn left(&self) -> usize {
+        let there = self.there.last().map_or(0, |(_, there)| there.len());
+        self.content.len().div_ceil(PIECE_LENGTH as usize) - there
+    }
+
+    /// Waits until so many more blocks were asked for, or fewer where less is left to ask for.
     fn wait_for_blocks(&self, before: usize, blocks: usize) {
+        let blocks = blocks.min(self.left());
         let what = format!("{blocks} more blocks after {before}");
         self.seed
             .wait_until(&what, LIMIT, |diary| asked(diary) >= before + blocks);
@@ -163,6 +170,9 @@ fn no_verified_piece_is_fetched_again_after_fifty_kills() {
     let into = prey.album.place("into");
     let mut dice = dice(50);
     for kill in 0..KILLS {
+        if prey.left() == 0 {
+            break;
+        }
         let (before, connections) = (prey.asked(), prey.seed.connections());
         let running = get(&prey).start();
         match kill % 10 {
@@ -178,14 +188,14 @@ fn no_verified_piece_is_fetched_again_after_fifty_kills() {
     let done = get(&prey).run(LIMIT * 2).succeeded();
     assert_eq!(done.json()["event"], "done");
     prey.album.check_arrived();
-    prey.check_nothing_twice(KILLS);
+    prey.check_nothing_twice(prey.there.len());
 }
 
 #[test]
 fn a_daemon_that_is_killed_takes_its_downloads_up_again_and_fetches_nothing_twice() {
     const KILLS: usize = 8;
     let tracker = Tracker::start("127.0.0.1:0");
-    let mut prey = Prey::of(&[12_000_000, 8_000_001], &["--tracker", &tracker.announce]);
+    let mut prey = Prey::of(&[24_000_000, 16_000_001], &["--tracker", &tracker.announce]);
     join(
         &tracker,
         &info_hash(&prey.torrent).to_string(),
@@ -195,6 +205,10 @@ fn a_daemon_that_is_killed_takes_its_downloads_up_again_and_fetches_nothing_twic
     let owner = Owner::of(state);
     let mut dice = dice(8);
     for kill in 0..KILLS {
+        // A fast disk may have it all before the last kill.
+        if prey.left() == 0 {
+            break;
+        }
         let before = prey.asked();
         let running = owner.run();
         if kill == 0 {
@@ -213,7 +227,7 @@ fn a_daemon_that_is_killed_takes_its_downloads_up_again_and_fetches_nothing_twic
     owner.wait_stage("Holidays", "seeding");
     drop(running);
     prey.album.check_arrived();
-    prey.check_nothing_twice(KILLS);
+    prey.check_nothing_twice(prey.there.len());
 }
 
 /// Tells a tracker of a seed.
