@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
-use super::api::{Event, TorrentKey};
+use super::api::{Event, Mode, TorrentKey};
 use super::change::{ChangeError, Content};
 use super::entry::{Answer, State};
 use super::table::Table;
@@ -38,7 +38,7 @@ pub(super) enum Moved {
 
 impl Table {
     pub(super) fn relocate(&mut self, key: TorrentKey, root: PathBuf, answer: Answer<(), ChangeError>) {
-        match self.lend(key) {
+        match self.may_go(key, &root).and_then(|()| self.lend(key)) {
             Err(error) => _ = answer.send(Err(error)),
             Ok(lent) => {
                 self.moves.spawn(async move {
@@ -53,6 +53,16 @@ impl Table {
                 });
             }
         }
+    }
+
+    /// What would be written there is nobody else's: files that are still to be fetched stand in nobody's way yet.
+    fn may_go(&self, key: TorrentKey, root: &Path) -> Result<(), ChangeError> {
+        let spec = self.torrents.get(&key).map(|entry| &entry.spec);
+        let info = spec
+            .filter(|spec| spec.mode == Mode::Get)
+            .and_then(|spec| spec.info());
+        info.map_or(Ok(()), |info| self.no_clash(Some(key), root, info))
+            .map_err(|clash| ChangeError::Refused(clash.to_string()))
     }
 
     pub(super) fn rename(

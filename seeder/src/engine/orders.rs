@@ -1,6 +1,7 @@
 //! What people ask of one torrent. Each order notes in the torrent's row what is to become of it, interrupts whoever works on
 //! it, and lets [`Table::settle`] do the rest.
 
+use std::iter;
 use std::sync::Arc;
 
 use shared::metainfo::Info;
@@ -14,6 +15,7 @@ use super::process::connections_per_torrent;
 use super::table::{Order, Table};
 use crate::discovery::trackers;
 use crate::driver::Command;
+use crate::torrent::Priority;
 use crate::torrent::schedule::Rule;
 
 /// Peers that may be told at once.
@@ -169,7 +171,7 @@ impl Table {
         options.web_seeds = change.web_seeds.unwrap_or(options.web_seeds);
         check_options(&options, spec.info().map(|info| &**info))?;
         let other_files = options.wishes.files != old.wishes.files;
-        if other_files && !spec.is_hands_off() {
+        if wants_more(&old.wishes.files, &options.wishes.files) && !spec.is_hands_off() {
             // Of what was not wanted until now, nobody has changed anything.
             spec.set_done(false);
         }
@@ -259,4 +261,32 @@ fn check_urls<'a>(urls: impl IntoIterator<Item = &'a String>) -> Result<(), Chan
         }
     }
     Ok(())
+}
+
+/// Is a file wanted that was not? Files beyond the end of a list are wanted.
+fn wants_more(old: &[Priority], new: &[Priority]) -> bool {
+    let new = new.iter().copied().chain(iter::repeat(Priority::Normal));
+    old.iter()
+        .zip(new)
+        .any(|(old, new)| *old == Priority::Skip && new != Priority::Skip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_was_not_wanted_is_one_more() {
+        use Priority::{High, Low, Normal, Skip};
+        for (old, new) in [
+            (&[][..], &[Normal, Low, Skip][..]),
+            (&[Skip], &[Skip, Normal]),
+            (&[High], &[]),
+        ] {
+            assert!(!wants_more(old, new), "{old:?} {new:?}");
+        }
+        for (old, new) in [(&[Normal, Skip][..], &[Skip, Low][..]), (&[Skip], &[])] {
+            assert!(wants_more(old, new), "{old:?} {new:?}");
+        }
+    }
 }

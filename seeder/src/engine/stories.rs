@@ -156,7 +156,11 @@ async fn two_torrents_never_write_the_same_file_nor_one_what_another_gives() {
     assert_eq!((path, name.as_str()), (ours.path("target/album/a.jpg"), "album"));
     // Another folder, or other files in the same, are free.
     getter.add(at(&apart, "target", Mode::Get)).await.unwrap();
-    getter.add(at(&theirs, "elsewhere", Mode::Get)).await.unwrap();
+    let elsewhere = getter.add(at(&theirs, "elsewhere", Mode::Get)).await.unwrap();
+    // Nor does one get there by a move, though there is no file of either yet.
+    let refused = getter.relocate(elsewhere, ours.path("target")).await.unwrap_err();
+    let words = "target/album/a.jpg belongs to the torrent \"album\"";
+    assert!(refused.to_string().contains(words), "{refused}");
     getter.stop().await;
 
     // What is given is never written to; to give what another fetches does no harm.
